@@ -1,0 +1,64 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "engine/tensor.h"
+
+/// The one place that knows oneDNN, whose 2.x and 3.x interfaces differ.
+///
+/// All functions here run on the OpenMP threads of the calling thread
+/// (`set_num_threads`), call oneDNN, and may be called from one thread at a time.
+namespace reelfolio::engine::ops {
+
+/// How a linear layer keeps its weights and computes.
+///   f32   f32 weights, f32 products
+///   bf16  bf16 weights; activations rounded to bf16, products summed in f32.
+///         Where the processor has no bf16 matmul, f32 products of the same rounded numbers.
+enum class WeightType { f32, bf16 };
+
+/// y = x W^T for a fixed W [out, in], kept in the memory layout that oneDNN picks for it.
+///
+/// Owns its copy of the weights. Immutable after construction apart from a cache
+/// of compiled primitives, one per number of rows (rounded up, see the .cpp).
+/// The result of a row does not depend on the number of threads.
+class Linear {
+ public:
+  /// weights: `bytes` holds out*in elements of `dtype` (f32, f16 or bf16), row-major
+  /// [out, in]; borrowed for the call, any alignment.
+  Linear(std::span<const std::byte> bytes, DType dtype, std::size_t out, std::size_t in, WeightType type);
+  Linear(Linear&&) noexcept;
+  Linear& operator=(Linear&&) noexcept;
+  ~Linear();
+
+  /// x [rows, in], y [rows, out], both f32; strides allowed; y may not alias x.
+  void apply(ConstMatrix x, Matrix y) const;
+
+  std::size_t in_size() const;
+  std::size_t out_size() const;
+  /// Bytes of packed weights held in memory.
+  std::size_t memory_bytes() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// c = a b^T (a [m, k], b [n, k], c [m, n]) and c = a b (b [k, n]), f32, both operands
+/// activations: attention scores and weighted values. Strides allowed.
+void matmul_abt(ConstMatrix a, ConstMatrix b, Matrix c);
+void matmul_ab(ConstMatrix a, ConstMatrix b, Matrix c);
+
+/// Number of threads for every operation of the engine (OpenMP's setting for the
+/// calling thread). n >= 1.
+void set_num_threads(int n);
+int num_threads();
+
+/// "oneDNN 2.6.3, avx512_core_bf16": for logs and the run report.
+std::string matmul_description();
+
+}  // namespace reelfolio::engine::ops

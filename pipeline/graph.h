@@ -1,0 +1,72 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/ops/matmul.h"
+#include "pipeline/graph_parser.h"
+#include "stages/stage.h"
+
+/// GraphSpec -> Graph: names resolved, types checked, defaults filled in, no cycles.
+namespace reelfolio::pipeline {
+
+struct ModelSettings {
+  std::filesystem::path path;  ///< empty: none named
+  engine::ops::WeightType weights = engine::ops::WeightType::bf16;
+};
+
+struct InputSettings {
+  std::vector<std::filesystem::path> paths;
+  std::vector<std::string> include;  ///< glob patterns on the file name; empty: every file
+  std::vector<std::string> exclude;
+};
+
+/// Named pools and bounds of a run.
+struct Limits {
+  int decoders = 1;                                ///< threads that run transforms
+  std::uint64_t queue_bytes = 256U * 1024 * 1024;  ///< pictures held between decoders and engine
+  int inputs_in_flight = 64;                       ///< inputs begun but not yet written
+};
+
+/// One stage, checked. `from` holds indices into Graph::stages; kInputs stands for `inputs`.
+struct GraphStage {
+  static constexpr int kInputs = -1;
+  std::string name;
+  const stages::StageType* type = nullptr;
+  std::vector<int> from;
+  std::vector<stages::ItemType> receives;  ///< those of its sources' products that it accepts
+  stages::Params params;
+  std::unique_ptr<stages::Transform> transform;  ///< exactly one of the two is set
+  std::unique_ptr<stages::LanguageStage> language;
+};
+
+/// Immutable. Stages stand in written order, with the implicit `images` stage
+/// (use: read_images) first where a stage names it in `from`.
+struct Graph {
+  std::filesystem::path file;
+  ModelSettings model;
+  InputSettings inputs;
+  std::vector<GraphStage> stages;
+  std::filesystem::path output_path;  ///< empty: none named
+  Limits limits;
+
+  bool needs_model() const;  ///< true if any stage is a language stage
+};
+
+/// Checks everything that can be known without opening an input. Throws ConfigError
+/// with the place and, for a wrong name, the nearest valid one.
+Graph build_graph(const GraphSpec& spec, const std::filesystem::path& password_file = {});
+
+/// The resolved graph as YAML that parses again to the same Graph, every default filled in.
+std::string graph_to_yaml(const Graph& graph);
+/// The same as a Graphviz digraph.
+std::string graph_to_dot(const Graph& graph);
+/// SHA-256 over what influences results (stages, parameters, contents of schema and template
+/// files; not paths of inputs or output, not limits), as hex.
+std::string graph_fingerprint(const Graph& graph);
+
+}  // namespace reelfolio::pipeline

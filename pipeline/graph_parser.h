@@ -1,0 +1,62 @@
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "pipeline/error.h"
+
+/// YAML -> GraphSpec: what was written, with line and column, no judgement of its meaning.
+namespace reelfolio::pipeline {
+
+/// A YAML node, kept with its place.
+struct SpecValue {
+  SourceLocation where;
+  /// null, scalar, list, or map in written order. Scalars stay text; `quoted` tells "12" from 12.
+  struct Scalar {
+    std::string text;
+    bool quoted = false;
+  };
+  using List = std::vector<SpecValue>;
+  struct MapEntry;
+  using Map = std::vector<MapEntry>;
+  std::variant<std::monostate, Scalar, List, Map> data;
+};
+
+struct SpecValue::MapEntry {
+  std::string key;
+  SourceLocation key_where;
+  SpecValue value;
+};
+
+struct StageSpec {
+  std::string name;
+  SourceLocation where;
+  SpecValue::Map entries;  ///< use, from and the parameters
+};
+
+struct GraphSpec {
+  std::filesystem::path file;
+  SpecValue version;
+  SpecValue::Map model;
+  SpecValue::Map inputs;
+  std::vector<StageSpec> stages;  ///< in written order
+  SpecValue::Map output;
+  SpecValue::Map limits;  ///< pools and bounds: decoders, queue_bytes, ...
+};
+
+/// Reads and parses a graph file. Throws ConfigError with the place for YAML that does not
+/// parse, duplicate keys, anchors that expand without end, and unknown top-level keys
+/// (naming the nearest valid one).
+GraphSpec parse_graph_file(const std::filesystem::path& file);
+/// The same from memory; `file` is only named in errors.
+GraphSpec parse_graph(std::string_view yaml, const std::filesystem::path& file);
+
+/// `--set stage.key=value` (value is YAML): replaces or adds that entry; `model.path`, `output.path` too.
+void apply_setting(GraphSpec& spec, std::string_view setting);
+
+}  // namespace reelfolio::pipeline

@@ -1,0 +1,71 @@
+#include "stages/item.h"
+
+namespace reelfolio::stages {
+
+std::string_view media_kind_name(MediaKind kind) {
+  switch (kind) {
+    case MediaKind::video:
+      return "video";
+    case MediaKind::pdf:
+      return "pdf";
+    case MediaKind::image:
+      return "image";
+    case MediaKind::audio:
+      return "audio";
+    case MediaKind::text:
+      return "text";
+    case MediaKind::unknown:
+      break;
+  }
+  return "unknown";
+}
+
+std::string_view unit_kind_name(UnitKind kind) {
+  switch (kind) {
+    case UnitKind::scene:
+      return "scene";
+    case UnitKind::page:
+      return "page";
+    case UnitKind::image:
+      return "image";
+    case UnitKind::clip:
+      break;
+  }
+  return "clip";
+}
+
+std::string_view item_type_name(ItemType type) {
+  switch (type) {
+    case ItemType::video:
+      return "videos";
+    case ItemType::pdf:
+      return "PDFs";
+    case ItemType::image_file:
+      return "image files";
+    case ItemType::sound:
+      return "sound files";
+    case ItemType::text_file:
+      return "text files";
+    case ItemType::scene:
+      return "scenes";
+    case ItemType::frames:
+      return "scenes with frames";
+    case ItemType::page:
+      return "pages";
+    case ItemType::image:
+      return "images";
+    case ItemType::clip:
+      break;
+  }
+  return "clips";
+}
+
+std::size_t Item::picture_bytes() const {
+  std::size_t bytes = 0;
+  for (const Picture& picture : pictures) {
+    if (picture.image) bytes += picture.image->pixels.size();
+  }
+  return bytes;
+}
+
+}  // namespace reelfolio::stages

@@ -1,0 +1,71 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/rgb_image.h"
+
+/// What travels on an edge of the graph.
+namespace reelfolio::stages {
+
+/// What a file is by its content; the name decides nothing.
+enum class MediaKind { video, pdf, image, audio, text, unknown };
+std::string_view media_kind_name(MediaKind kind);
+
+/// One input. Immutable once probed, shared by all its items.
+struct InputFile {
+  /// As records show it: the path as the user named it (folder walks append to the
+  /// folder as named), bytes that are not UTF-8 replaced by U+FFFD.
+  std::string name;
+  std::filesystem::path path;
+  std::uint64_t size_bytes = 0;
+  std::string sha256;  ///< of the content, lower-case hex
+  MediaKind media = MediaKind::unknown;
+};
+
+enum class UnitKind { scene, page, image, clip };
+std::string_view unit_kind_name(UnitKind kind);
+
+/// One part of an input that gets a line of its own. Immutable, shared.
+struct Unit {
+  std::string producer;  ///< name of the stage that cut it: with index, the unit's identity
+  UnitKind kind = UnitKind::scene;
+  int index = 0;  ///< from 0, in input order
+
+  // scene, clip
+  double start_s = 0;
+  double end_s = 0;
+  // page, image
+  int number = 0;  ///< page number from 1 (page), or frame number in a multi-page image
+  int width_px = 0;
+  int height_px = 0;
+  /// The page's own text layer, if it has one, in reading order.
+  std::optional<std::string> text;
+};
+
+/// A picture that a language stage may show to the model.
+struct Picture {
+  std::shared_ptr<const engine::RgbImage> image;
+  int soft_tokens = 280;
+  std::optional<double> time_s;  ///< of a video frame, in the input's time
+};
+
+struct Item {
+  std::shared_ptr<const InputFile> input;
+  std::shared_ptr<const Unit> unit;  ///< null: the whole input
+  std::vector<Picture> pictures;     ///< empty before a stage has attached some
+
+  /// Bytes of pixels, for the scheduler's memory bound.
+  std::size_t picture_bytes() const;
+};
+
+/// The static type of what an edge carries; `Graph` checks stages against it.
+enum class ItemType { video, pdf, image_file, sound, text_file, scene, frames, page, image, clip };
+std::string_view item_type_name(ItemType type);
+
+}  // namespace reelfolio::stages

@@ -1,0 +1,101 @@
+#pragma once
+
+#include <memory>
+#include <span>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/engine.h"
+#include "stages/error.h"
+#include "stages/item.h"
+#include "stages/params.h"
+#include "stages/record.h"
+
+/// The stage contract. A stage is immutable once built, so any thread may use it.
+///
+/// There are two kinds. A Transform (split_scenes, sample_frames, render_pages, ...)
+/// opens files and makes items; it runs in decoder threads, through a Worker that
+/// holds what is open. A LanguageStage (caption, ask, extract, ...) turns an item into
+/// requests and their answers into a result; the scheduler owns the engine call, so
+/// that the requests of all language stages on one unit go to the engine together and
+/// share the prefill of the pictures they have in common.
+namespace reelfolio::stages {
+
+/// Receives what a worker makes. Called on the worker's own thread. `emit` blocks while
+/// the scheduler holds as many pictures as it may, and throws Cancelled once the run stops.
+class Emitter {
+ public:
+  virtual ~Emitter() = default;
+  virtual void emit(Item item) = 0;
+  /// A part of the input failed (a page, a scene) and the worker goes on with the next.
+  /// `unit` says which; null means the input as a whole is affected (a truncated end).
+  virtual void error(const ItemError& error, std::shared_ptr<const Unit> unit) = 0;
+};
+
+/// Thrown through a worker when the run is stopped; workers let it pass.
+struct Cancelled {};
+
+/// What a transform may depend on, beside its parameters.
+struct StageContext {
+  std::string stage_name;               ///< its key in the graph
+  std::filesystem::path graph_folder;   ///< relative paths in parameters start here
+  std::filesystem::path password_file;  ///< --password-file; empty if none
+};
+
+class Transform {
+ public:
+  /// State of one decoder thread: open files, scratch buffers. Not thread-safe.
+  class Worker {
+   public:
+    virtual ~Worker() = default;
+    /// Makes items from `item`, whose type is one that the stage accepts. Throws
+    /// ItemError if nothing (more) can be made of it; what was emitted stays valid.
+    virtual void process(const Item& item, Emitter& out) = 0;
+    /// The input is done: close what is open.
+    virtual void end_input() {}
+  };
+
+  virtual ~Transform() = default;
+  virtual std::unique_ptr<Worker> make_worker() const = 0;
+};
+
+class LanguageStage {
+ public:
+  virtual ~LanguageStage() = default;
+  /// Requests for one item that carries pictures (or text). At least one.
+  /// Throws ItemError if the item cannot be asked about.
+  virtual std::vector<engine::Request> requests(const Item& item) const = 0;
+  /// The value under the stage's name in the unit's line. `answers` belong to `requests(item)`.
+  virtual Json result(const Item& item, std::span<const engine::Answer> answers) const = 0;
+};
+
+/// Where finished inputs go, in input order. Called from one thread.
+class Sink {
+ public:
+  virtual ~Sink() = default;
+  /// Writes all lines of one input. Throws OutputError (see write_jsonl.h).
+  virtual void write(const InputResult& result) = 0;
+  /// Every input is written: flush and make the result durable.
+  virtual void finish() = 0;
+};
+
+/// One row of the registry: a name of `use:` and all that the graph must know about it.
+struct StageType {
+  std::string_view name;
+  std::string_view help;  ///< one sentence
+  std::vector<ItemType> accepts;
+  std::vector<ItemType> produces;  ///< empty for language stages
+  std::vector<ParamSpec> params;
+  /// Exactly one of the two is set. They throw ParamError.
+  std::unique_ptr<Transform> (*make_transform)(const Params&, const StageContext&) = nullptr;
+  std::unique_ptr<LanguageStage> (*make_language)(const Params&, const StageContext&) = nullptr;
+};
+
+/// All stage types, sorted by name. A new stage is a row in registry.cpp.
+std::span<const StageType> stage_types();
+/// Null if there is none of that name.
+const StageType* find_stage_type(std::string_view name);
+
+}  // namespace reelfolio::stages
