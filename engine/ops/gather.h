@@ -1,0 +1,17 @@
+#pragma once
+
+#include <cstddef>
+#include <span>
+
+#include "engine/tensor.h"
+
+namespace reelfolio::engine::ops {
+
+/// Converts elements first .. first + out.size() - 1 of `bytes` (f32, f16 or bf16,
+/// any alignment, typically memory-mapped) to f32. Bounds are asserted.
+void convert_to_f32(std::span<const std::byte> bytes, DType dtype, std::size_t first, Vector out);
+
+/// out = row `index` of the table [*, out.size()] in `bytes`, times `factor`.
+void gather_row(std::span<const std::byte> bytes, DType dtype, std::size_t index, float factor, Vector out);
+
+}  // namespace reelfolio::engine::ops
