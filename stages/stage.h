@@ -1,5 +1,6 @@
 #pragma once
 
+#include <filesystem>
 #include <memory>
 #include <span>
 #include <stop_token>
@@ -42,6 +43,7 @@ struct StageContext {
   std::string stage_name;               ///< its key in the graph
   std::filesystem::path graph_folder;   ///< relative paths in parameters start here
   std::filesystem::path password_file;  ///< --password-file; empty if none
+  std::vector<ItemType> receives{};     ///< what its sources give it; empty: not known
 };
 
 class Transform {

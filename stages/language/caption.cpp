@@ -1,0 +1,52 @@
+#include "stages/language/caption.h"
+
+#include <cassert>
+
+#include "stages/language/generation_params.h"
+
+namespace reelfolio::stages {
+
+namespace {
+
+constexpr PromptDefaults kDefaults = {
+    .prompt = "Describe what is shown in one or two sentences.",
+    .prompt_help = "template of the prompt, which follows the pictures",
+    .max_tokens = 64,
+};
+
+class Caption final : public LanguageStage {
+ public:
+  Caption(const Params& params, const StageContext& context)
+      : generation_(params, context, kDefaults),
+        prompt_(PromptTemplate::compile(generation_.prompt_text(),
+                                        {.param = generation_.prompt_param(), .receives = context.receives})) {}
+
+  std::vector<engine::Request> requests(const Item& item) const override {
+    return {generation_.request(item, prompt_.render(item), "")};
+  }
+
+  Json result(const Item& /*item*/, std::span<const engine::Answer> answers) const override {
+    assert(answers.size() == 1);
+    return generation_.answer_json(answers[0]);
+  }
+
+ private:
+  Generation generation_;
+  PromptTemplate prompt_;
+};
+
+}  // namespace
+
+StageType caption_type() {
+  StageType type;
+  type.name = "caption";
+  type.help = "Describes the pictures of a unit.";
+  type.accepts = {ItemType::frames, ItemType::page, ItemType::image};
+  type.params = generation_params(kDefaults);
+  type.make_language = [](const Params& params, const StageContext& context) -> std::unique_ptr<LanguageStage> {
+    return std::make_unique<Caption>(params, context);
+  };
+  return type;
+}
+
+}  // namespace reelfolio::stages
