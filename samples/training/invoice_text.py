@@ -1,0 +1,129 @@
+"""Synthetic invoices and receipts as facts and words; documents.py draws them.
+
+    invoice = random_invoice(rng)     the facts
+    to_json(invoice)                  what `extract` is to answer, in the order of the schema
+    printed_lines(rng, invoice)       what stands on the page, line by line
+
+An invoice is held out from training by a hash of its facts (`is_held_out`).
+"""
+import hashlib
+import json
+from dataclasses import dataclass
+
+VENDOR_FIRST = """Harbour Miller Ashford Bright Cedar Dover Elm Falcon Garden Hazel Iron Juniper Kestrel Linden Maple North
+Oak Pine Quarry River Stone Thorn Upton Valley Willow York Amber Blue Copper Delta Ember Fern Grove Hill Island Jasper
+Kings Lake Meadow Nova Orchard Park Queen Rowan Silver Tower Union Violet West Zenith""".split()
+VENDOR_SECOND = """Books Tools Paper Lights Foods Bakery Cycles Paints Studio Garage Market Supply Print Wood Glass Tea Coffee
+Office Sport Music Flowers Hardware Software Energy Textiles Optics""".split()
+ITEMS = """Paper|Pens|Ink|Stapler|Folder|Desk lamp|Chair|Cable|Battery|Mouse|Keyboard|Paint|Brush|Hammer|Screws|Nails|Glue|Tape|Rope
+Bread|Milk|Cheese|Apples|Pears|Butter|Honey|Tea|Coffee|Rice|Soap|Towel|Candle|Basket|Mirror|Vase|Clock|Shelf|Carpet|Pillow
+Bicycle bell|Tyre|Pump|Helmet|Gloves|Scarf|Jacket|Boots|Notebook|Calendar|Envelope|Stamp|Poster|Frame|Lens|Filter|Repair|Delivery""".replace("\n", "|").split("|")
+CURRENCIES = {"EUR": "€", "USD": "$", "GBP": "£", "CHF": "CHF"}
+MONTHS = "January February March April May June July August September October November December".split()
+FIELDS = ("number", "date", "vendor", "currency", "total", "items")
+
+EXTRACT_PROMPTS = ("Extract the invoice as JSON.", "Extract the fields of the invoice as JSON.", "Read the invoice and answer with JSON.")
+
+
+@dataclass(frozen=True)
+class Item:
+    description: str
+    quantity: int
+    amount_cents: int
+
+
+@dataclass(frozen=True)
+class Invoice:
+    """Absent fields are None; money is in cents."""
+    number: str
+    date: tuple  # (year, month, day)
+    vendor: str
+    currency: str
+    items: tuple
+
+    def total_cents(self):
+        return sum(i.amount_cents for i in self.items)
+
+
+def money(cents):
+    return f"{cents // 100}.{cents % 100:02d}"
+
+
+def to_json(v):
+    """Compact JSON; amounts keep the two decimals that are printed."""
+    text = lambda s: json.dumps(s, ensure_ascii=False)
+    date = "null" if v.date is None else text("%04d-%02d-%02d" % v.date)
+    items = ",".join(f'{{"description":{text(i.description)},"quantity":{i.quantity},"amount":{money(i.amount_cents)}}}' for i in v.items)
+    return (f'{{"number":{text(v.number)},"date":{date},"vendor":{text(v.vendor)},"currency":{text(v.currency)},'
+            f'"total":{money(v.total_cents())},"items":[{items}]}}')
+
+
+def is_held_out(v):
+    return hashlib.sha256(to_json(v).encode()).digest()[0] < 26
+
+
+def random_number(rng):
+    kind = int(rng.integers(0, 4))
+    n = int(rng.integers(100, 9999))
+    if kind == 0:
+        return f"{'ABCDEFGHKLMNPRSTW'[int(rng.integers(0, 17))]}-{n}"
+    if kind == 1:
+        return f"INV-{n}"
+    if kind == 2:
+        return f"{int(rng.integers(2020, 2031))}-{n % 1000:03d}"
+    return f"{n + int(rng.integers(1, 9)) * 10000}"
+
+
+def random_invoice(rng, held_out=False, max_items=3):
+    pick = lambda options: str(options[int(rng.integers(0, len(options)))])
+    while True:
+        items, used = [], set()
+        for _ in range(int(rng.integers(1, max_items + 1))):
+            what = pick(ITEMS)
+            if what in used:
+                continue
+            used.add(what)
+            quantity = int(rng.integers(1, 10))
+            items.append(Item(what, quantity, int(rng.integers(50, 5000)) * quantity))
+        absent = rng.random(3)
+        v = Invoice(None if absent[0] < 0.08 else random_number(rng),
+                    None if absent[1] < 0.08 else (int(rng.integers(2020, 2031)), int(rng.integers(1, 13)), int(rng.integers(1, 29))),
+                    None if absent[2] < 0.06 else f"{pick(VENDOR_FIRST)} {pick(VENDOR_SECOND)}",
+                    pick(list(CURRENCIES)), tuple(items))
+        if is_held_out(v) == held_out:
+            return v
+
+
+def printed_date(rng, date):
+    y, m, d = date
+    return (f"{y:04d}-{m:02d}-{d:02d}", f"{d:02d}.{m:02d}.{y:04d}", f"{d} {MONTHS[m - 1]} {y}", f"{d:02d}/{m:02d}/{y:04d}")[int(rng.integers(0, 4))]
+
+
+def printed_lines(rng, v):
+    """[(left text, right text, size factor, bold)] from the top of the page to its foot."""
+    pick = lambda options: str(options[int(rng.integers(0, len(options)))])
+    symbol = CURRENCIES[v.currency] if rng.random() < 0.5 else v.currency
+    price = lambda cents: money(cents)
+    with_currency = lambda cents: (f"{symbol} {money(cents)}" if rng.random() < 0.5 or symbol == v.currency else f"{symbol}{money(cents)}") if symbol != v.currency \
+        else (f"{money(cents)} {symbol}" if rng.random() < 0.5 else f"{symbol} {money(cents)}")
+    lines = []
+    if v.vendor is not None:
+        lines.append((v.vendor, "", 1.35, True))
+    title = pick(("INVOICE", "Invoice", "RECEIPT", "Receipt"))
+    head = []
+    if v.number is not None:
+        label = pick(("No.", "Number", "Invoice no.", "Receipt no."))
+        head.append((label, v.number, 1.0, False) if rng.random() < 0.5 else (f"{label} {v.number}", "", 1.0, False))
+    if v.date is not None:
+        label = pick(("Date", "Date:", "Issued"))
+        head.append((label, printed_date(rng, v.date), 1.0, False) if rng.random() < 0.5 else (f"{label} {printed_date(rng, v.date)}", "", 1.0, False))
+    if rng.random() < 0.5:
+        head.reverse()
+    lines.append((title, "", 1.35, True))
+    lines += head
+    for i in v.items:
+        lines.append((f"{i.quantity} x {i.description}", price(i.amount_cents), 1.0, False))
+    lines.append((pick(("Total", "TOTAL", "Total due", "Amount due")), with_currency(v.total_cents()), 1.15, True))
+    if rng.random() < 0.3:
+        lines.append((pick(("Thank you!", "Thank you", "Paid in cash", "Please pay in 30 days")), "", 0.9, False))
+    return lines
