@@ -131,13 +131,13 @@ def observe_bounds(model, batches, margin=1.5):
 
     seen, hooks = {}, []
 
-    def widen(name, x, at):
-        lo, hi = seen.setdefault(name, [0.0] * 4)[at:at + 2]
-        seen[name][at:at + 2] = min(lo, float(x.min())), max(hi, float(x.max()))
+    def widen(name, x, y):
+        b = seen.setdefault(name, [0.0] * 4)
+        b[:] = min(b[0], float(x.min())), max(b[1], float(x.max())), min(b[2], float(y.min())), max(b[3], float(y.max()))
 
     for name, m in model.named_modules():
         if isinstance(m, Gemma4ClippableLinear):
-            hooks.append(m.linear.register_forward_hook(lambda _, a, o, n=name: (widen(n, a[0], 0), widen(n, o, 2))))
+            hooks.append(m.linear.register_forward_hook(lambda _, a, o, n=name: widen(n, a[0], o)))
     with torch.no_grad():
         for b in batches:
             model.model.get_image_features(**b)
