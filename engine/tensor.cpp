@@ -90,7 +90,9 @@ std::uint16_t f32_to_bf16(float value) {
   return static_cast<std::uint16_t>((bits + 0x7FFFU + ((bits >> 16) & 1U)) >> 16);
 }
 
-MatrixBuffer::MatrixBuffer(std::size_t rows, std::size_t cols) { resize(rows, cols); }
+MatrixBuffer::MatrixBuffer(std::size_t rows, std::size_t cols) {
+  resize(rows, cols);
+}
 
 void MatrixBuffer::resize(std::size_t rows, std::size_t cols) {
   const std::size_t count = rows * cols;
@@ -104,6 +106,8 @@ void MatrixBuffer::resize(std::size_t rows, std::size_t cols) {
   cols_ = cols;
 }
 
-void MatrixBuffer::Free::operator()(float* p) const { ::operator delete[](p, std::align_val_t{kAlignment}); }
+void MatrixBuffer::Free::operator()(float* p) const {
+  ::operator delete[](p, std::align_val_t{kAlignment});
+}
 
 }  // namespace reelfolio::engine

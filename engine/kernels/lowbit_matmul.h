@@ -1,0 +1,52 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+/// Product of int8 activations with 4- or 2-bit weights, for few rows (decode), where
+/// oneDNN has nothing that reads packed weights at memory speed.
+///
+/// This header is included by files compiled for instruction sets that the machine may lack:
+/// it holds plain data only, no inline functions that the linker could keep in their AVX form.
+namespace reelfolio::engine::kernels {
+
+/// y[m, n] = f32(sum_k x[m, k] * level(n, k)) * (row_scale[n] * x_scale[m])
+///
+/// for n in the row blocks [first_block, last_block) of a packed matrix (layout:
+/// engine/quant/lowbit.h) and all m in [0, rows). The sums are exact in 32 bits for up to
+/// 66,000 inputs, so every kernel gives the same bits, whatever `rows` is.
+struct LowBitArgs {
+  int bits;                          ///< 4 or 2
+  std::size_t groups;                ///< groups of 128 inputs in a row
+  const std::uint8_t* codes;         ///< [blocks, groups, chunks of 64 bytes], 64-byte aligned
+  const std::uint8_t* multipliers;   ///< [blocks, groups, 4]
+  const float* row_scales;           ///< [blocks * 4]
+  const std::uint8_t (*levels)[16];  ///< [256][16] level + 128 for each multiplier and code
+  std::size_t out;                   ///< columns of y; rows of the last block beyond it are not written
+  std::size_t first_block, last_block;
+
+  std::size_t rows;            ///< any number; kernels work in tiles of 16
+  const std::int8_t* x;        ///< [rows, x_stride], zero beyond the inputs
+  std::size_t x_stride;        ///< at least groups * 128
+  const float* x_scales;       ///< [rows]
+  const std::int32_t* x_sums;  ///< [rows] sums of the x values
+  float* y;                    ///< [rows, y_stride]; may not overlap the inputs
+  std::size_t y_stride;
+};
+
+using LowBitFunction = void (*)(const LowBitArgs&);
+
+void lowbit_matmul_ref(const LowBitArgs& args);  ///< plain loops; the definition of correct
+void lowbit_matmul_avx2(const LowBitArgs& args);
+void lowbit_matmul_avx512vnni(const LowBitArgs& args);
+
+struct LowBitKernel {
+  const char* name;  ///< "avx512", "avx2", "ref": the words of --kernels
+  bool (*supported)();
+  LowBitFunction function;
+};
+
+/// Best first, `ref` last; `count` receives the number.
+const LowBitKernel* lowbit_kernels(std::size_t& count);
+
+}  // namespace reelfolio::engine::kernels

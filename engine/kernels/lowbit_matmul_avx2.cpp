@@ -1,0 +1,84 @@
+#include <immintrin.h>
+
+#include "engine/kernels/lowbit_matmul.h"
+
+// Compiled for AVX2; called only where the processor has it.
+//
+// vpmaddubsw adds pairs of unsigned x signed products in 16 bits and saturates. With
+// |x| as the unsigned side and the level, given x's sign, as the signed side, both at most
+// 127, a pair is at most 32,258: exact.
+namespace reelfolio::engine::kernels {
+namespace {
+
+inline __m256i two_tables(const LowBitArgs& a, const std::uint8_t* multipliers) {
+  const __m128i low = _mm_load_si128(reinterpret_cast<const __m128i*>(a.levels[multipliers[0]]));
+  const __m128i high = _mm_load_si128(reinterpret_cast<const __m128i*>(a.levels[multipliers[1]]));
+  return _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1);
+}
+
+template <int Bits, int M>
+void tile(const LowBitArgs& a, std::size_t block, std::size_t first_row) {
+  constexpr int kFields = 8 / Bits;
+  constexpr int kChunks = 128 / (16 * kFields);
+  const __m256i nibble = _mm256_set1_epi8(0x0F);
+  const __m256i sign = _mm256_set1_epi8(static_cast<char>(0x80));
+  const __m256i ones = _mm256_set1_epi16(1);
+  __m256i acc[2][M];  // rows 0-1 and 2-3 of the block
+  for (int h = 0; h < 2; ++h) {
+    for (int m = 0; m < M; ++m) acc[h][m] = _mm256_setzero_si256();
+  }
+  const std::int8_t* x = a.x + first_row * a.x_stride;
+  for (std::size_t g = 0; g < a.groups; ++g) {
+    const std::uint8_t* multipliers = a.multipliers + (block * a.groups + g) * 4;
+    const std::uint8_t* codes = a.codes + (block * a.groups + g) * kChunks * 64;
+    for (int h = 0; h < 2; ++h) {
+      // The tables hold level + 128; flipping the top bit makes them signed again.
+      const __m256i table = _mm256_xor_si256(two_tables(a, multipliers + 2 * h), sign);
+      for (int c = 0; c < kChunks; ++c) {
+        __m256i packed = _mm256_load_si256(reinterpret_cast<const __m256i*>(codes + c * 64 + h * 32));
+        for (int j = 0; j < kFields; ++j) {
+          const __m256i weights = _mm256_shuffle_epi8(table, _mm256_and_si256(packed, nibble));
+          packed = _mm256_srli_epi16(packed, Bits);
+          for (int m = 0; m < M; ++m) {
+            const __m256i inputs = _mm256_broadcastsi128_si256(_mm_loadu_si128(
+                reinterpret_cast<const __m128i*>(x + m * a.x_stride + g * 128 + (c * kFields + j) * 16)));
+            const __m256i pairs =
+                _mm256_maddubs_epi16(_mm256_abs_epi8(inputs), _mm256_sign_epi8(weights, inputs));
+            acc[h][m] = _mm256_add_epi32(acc[h][m], _mm256_madd_epi16(pairs, ones));
+          }
+        }
+      }
+    }
+  }
+  for (int h = 0; h < 2; ++h) {
+    for (int m = 0; m < M; ++m) {
+      __m256i s = _mm256_add_epi32(acc[h][m], _mm256_shuffle_epi32(acc[h][m], 0xB1));
+      s = _mm256_add_epi32(s, _mm256_shuffle_epi32(s, 0x4E));
+      const std::int32_t sums[2] = {_mm256_cvtsi256_si32(s), _mm256_extract_epi32(s, 4)};
+      const std::size_t row = first_row + m;
+      for (std::size_t i = 0; i < 2; ++i) {
+        const std::size_t n = block * 4 + 2 * h + i;
+        if (n < a.out) {
+          a.y[row * a.y_stride + n] = static_cast<float>(sums[i]) * (a.row_scales[n] * a.x_scales[row]);
+        }
+      }
+    }
+  }
+}
+
+template <int Bits>
+void all_rows(const LowBitArgs& a) {
+  for (std::size_t block = a.first_block; block < a.last_block; ++block) {
+    std::size_t row = 0;
+    for (; row + 4 <= a.rows; row += 4) tile<Bits, 4>(a, block, row);
+    for (; row < a.rows; ++row) tile<Bits, 1>(a, block, row);
+  }
+}
+
+}  // namespace
+
+void lowbit_matmul_avx2(const LowBitArgs& args) {
+  args.bits == 4 ? all_rows<4>(args) : all_rows<2>(args);
+}
+
+}  // namespace reelfolio::engine::kernels

@@ -1,0 +1,64 @@
+#include "engine/kernels/row_kernels.h"
+
+namespace reelfolio::engine::kernels {
+
+extern const RowKernels row_kernels_ref;
+#if defined(__x86_64__)
+extern const RowKernels row_kernels_avx2;
+extern const RowKernels row_kernels_avx512;
+#endif
+
+namespace {
+
+struct Entry {
+  const RowKernels* table;
+  bool (*runs_here)();
+};
+
+/// Best first, the plain one last.
+const Entry kEntries[] = {
+#if defined(__x86_64__)
+    {&row_kernels_avx512,
+     [] {
+       return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+              __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+              __builtin_cpu_supports("fma");
+     }},
+    {&row_kernels_avx2, [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }},
+#endif
+    {&row_kernels_ref, [] { return true; }},
+};
+
+const RowKernels* best() {
+  for (const Entry& entry : kEntries) {
+    if (entry.runs_here()) return entry.table;
+  }
+  return &row_kernels_ref;
+}
+
+const RowKernels*& current() {
+  static const RowKernels* table = best();
+  return table;
+}
+
+}  // namespace
+
+const RowKernels& row_kernels() {
+  return *current();
+}
+
+bool force_row_kernels(std::string_view name) {
+  if (name == "auto") {
+    current() = best();
+    return true;
+  }
+  for (const Entry& entry : kEntries) {
+    if (name == entry.table->name && entry.runs_here()) {
+      current() = entry.table;
+      return true;
+    }
+  }
+  return false;
+}
+
+}  // namespace reelfolio::engine::kernels

@@ -1,0 +1,434 @@
+#include "engine/ops/matmul.h"
+
+#include <omp.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <new>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "oneapi/dnnl/dnnl.hpp"
+
+#include "engine/ops/gather.h"
+
+namespace reelfolio::engine::ops {
+
+namespace {
+
+using Dim = dnnl::memory::dim;
+using Type = dnnl::memory::data_type;
+using Tag = dnnl::memory::format_tag;
+
+/// Rows of one oneDNN call. Larger inputs are cut, so that the scratch stays small
+/// and a prefill chunk meets the same primitives whatever its length.
+constexpr std::size_t kMaxRows = 512;
+
+/// Rows that the packed layout is chosen for; the layout serves every other count.
+constexpr std::size_t kLayoutRows = 64;
+
+/// Below this a buffer gains nothing from 2 MiB pages.
+constexpr std::size_t kHugePageBytes = std::size_t{2} << 20;
+
+/// Number of rows to compute for `rows` wanted: a few sizes stand for all, so that
+/// decode steps of changing batch size do not compile a kernel each.
+std::size_t bucket_rows(std::size_t rows) {
+  const auto round_up = [rows](std::size_t step) { return (rows + step - 1) / step * step; };
+  if (rows <= 4) return rows;
+  if (rows <= 16) return round_up(4);
+  if (rows <= 64) return round_up(16);
+  if (rows <= 256) return round_up(32);
+  return std::min(round_up(64), kMaxRows);
+}
+
+const dnnl::engine& cpu() {
+  static const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
+  return engine;
+}
+
+dnnl::stream& stream() {
+  thread_local dnnl::stream stream(cpu());
+  return stream;
+}
+
+dnnl::matmul::primitive_desc describe(const dnnl::memory::desc& a, const dnnl::memory::desc& b,
+                                      const dnnl::memory::desc& c) {
+#if DNNL_VERSION_MAJOR >= 3
+  return dnnl::matmul::primitive_desc(cpu(), a, b, c);
+#else
+  return dnnl::matmul::primitive_desc(dnnl::matmul::desc(a, b, c), cpu());
+#endif
+}
+
+/// The reference loops of oneDNN are correct and hundreds of times too slow.
+bool is_reference(const dnnl::matmul::primitive_desc& description) {
+  return std::string_view(description.impl_info_str()).find("ref") != std::string_view::npos;
+}
+
+dnnl::memory borrowed(const dnnl::memory::desc& description, const void* data) {
+  return dnnl::memory(description, cpu(), const_cast<void*>(data));
+}
+
+struct FreeAligned {
+  void operator()(std::byte* p) const { std::free(p); }
+};
+using Bytes = std::unique_ptr<std::byte[], FreeAligned>;
+
+Bytes allocate(std::size_t size) {
+  const std::size_t alignment = size >= 2 * kHugePageBytes ? kHugePageBytes : 64;
+  const std::size_t rounded = (std::max<std::size_t>(size, 1) + alignment - 1) / alignment * alignment;
+  void* data = std::aligned_alloc(alignment, rounded);
+  if (data == nullptr) throw std::bad_alloc();
+  // Streaming weights from 4 KiB pages costs a page walk every 64 lines.
+  if (alignment == kHugePageBytes) madvise(data, rounded, MADV_HUGEPAGE);
+  return Bytes(static_cast<std::byte*>(data));
+}
+
+/// Memory for one call, kept between calls of the same thread.
+class Scratch {
+ public:
+  std::byte* get(std::size_t size) {
+    if (size > size_) {
+      data_.reset();
+      size_ = 0;
+      data_ = allocate(size);
+      size_ = size;
+    }
+    return data_.get();
+  }
+
+ private:
+  Bytes data_;
+  std::size_t size_ = 0;
+};
+
+struct Compiled {
+  dnnl::matmul primitive;
+  dnnl::memory::desc a, b, c;
+};
+
+/// One weight shape: the layout of its packed weights and the primitives made so far.
+/// Layers of the same shape share it.
+class Kernel {
+ public:
+  Kernel(std::size_t out, std::size_t in, Type type) : out_(Dim(out)), in_(Dim(in)), type_(type) {
+    const auto layout = describe({{Dim(kLayoutRows), in_}, type, Tag::ab}, {{in_, out_}, type, Tag::any},
+                                 {{Dim(kLayoutRows), out_}, Type::f32, Tag::ab});
+    usable_ = type == Type::f32 || !is_reference(layout);
+    weights_ = layout.weights_desc();
+  }
+
+  bool usable() const { return usable_; }
+  const dnnl::memory::desc& weights() const { return weights_; }
+
+  const Compiled& at(std::size_t rows) {
+    // A primitive is compiled for the number of threads set at that time.
+    const std::pair<std::size_t, int> key(rows, omp_get_max_threads());
+    const std::lock_guard lock(mutex_);
+    auto found = compiled_.find(key);
+    if (found == compiled_.end()) {
+      Compiled made;
+      made.a = {{Dim(rows), in_}, type_, Tag::ab};
+      made.b = weights_;
+      made.c = {{Dim(rows), out_}, Type::f32, Tag::ab};
+      made.primitive = dnnl::matmul(describe(made.a, made.b, made.c));
+      found = compiled_.emplace(key, std::move(made)).first;
+    }
+    return found->second;
+  }
+
+ private:
+  Dim out_, in_;
+  Type type_;
+  bool usable_ = false;
+  dnnl::memory::desc weights_;
+  std::mutex mutex_;
+  std::map<std::pair<std::size_t, int>, Compiled> compiled_;
+};
+
+/// Null where oneDNN has no fast matmul of that type on this processor.
+std::shared_ptr<Kernel> shared_kernel(std::size_t out, std::size_t in, Type type) {
+  static std::mutex mutex;
+  static std::map<std::tuple<std::size_t, std::size_t, Type>, std::weak_ptr<Kernel>> kernels;
+  const std::lock_guard lock(mutex);
+  auto& entry = kernels[{out, in, type}];
+  auto kernel = entry.lock();
+  if (!kernel) {
+    try {
+      kernel = std::make_shared<Kernel>(out, in, type);
+    } catch (const dnnl::error& error) {
+      if (type == Type::f32 || error.status != dnnl_unimplemented) throw;
+      return nullptr;
+    }
+    if (!kernel->usable()) return nullptr;
+    entry = kernel;
+  }
+  return kernel;
+}
+
+Type onednn_type(DType dtype) {
+  switch (dtype) {
+    case DType::f32:
+      return Type::f32;
+    case DType::f16:
+      return Type::f16;
+    case DType::bf16:
+      return Type::bf16;
+    default:
+      return Type::undef;
+  }
+}
+
+/// The matrix in `type`, [out, in]; `rounded` passes values through bf16 on the way to f32.
+Bytes converted(std::span<const std::byte> bytes, DType dtype, std::size_t out, std::size_t in, Type type,
+                bool rounded) {
+  Bytes result = allocate(out * in * (type == Type::bf16 ? 2 : 4));
+#pragma omp parallel
+  {
+    std::vector<float> row(in);
+#pragma omp for schedule(static)
+    for (std::size_t r = 0; r < out; ++r) {
+      convert_to_f32(bytes, dtype, r * in, row);
+      if (type == Type::bf16) {
+        auto* target = reinterpret_cast<std::uint16_t*>(result.get()) + r * in;
+        for (std::size_t c = 0; c < in; ++c) target[c] = f32_to_bf16(row[c]);
+      } else {
+        auto* target = reinterpret_cast<float*>(result.get()) + r * in;
+        if (rounded) {
+          for (std::size_t c = 0; c < in; ++c) target[c] = bf16_to_f32(f32_to_bf16(row[c]));
+        } else {
+          std::copy(row.begin(), row.end(), target);
+        }
+      }
+    }
+  }
+  return result;
+}
+
+/// Values that the compiler turns into vector code: no branch on NaN, which keeps its
+/// upper bits and, having its quiet bit set by any arithmetic before, stays NaN.
+void round_row(const float* x, std::uint16_t* y, std::size_t count) {
+  for (std::size_t i = 0; i < count; ++i) {
+    std::uint32_t bits;
+    std::memcpy(&bits, x + i, sizeof bits);
+    const std::uint32_t rounded = bits + 0x7FFFU + ((bits >> 16) & 1U);
+    const bool nan = (bits & 0x7FFFFFFFU) > 0x7F800000U;
+    y[i] = static_cast<std::uint16_t>((nan ? bits | 0x400000U : rounded) >> 16);
+  }
+}
+
+/// Activations as the primitive wants them: [padded rows, in], dense, padding zero.
+const void* prepare(ConstMatrix x, std::size_t padded, Type type, bool rounded, Scratch& scratch) {
+  const std::size_t in = x.cols;
+  if (type == Type::f32 && !rounded && padded == x.rows && x.stride == in) return x.data;
+  const std::size_t element = type == Type::bf16 ? 2 : 4;
+  std::byte* data = scratch.get(padded * in * element);
+#pragma omp parallel for schedule(static) if (x.rows > 4)
+  for (std::size_t r = 0; r < padded; ++r) {
+    std::byte* target = data + r * in * element;
+    if (r >= x.rows) {
+      std::memset(target, 0, in * element);
+    } else if (type == Type::bf16) {
+      round_row(x.data + r * x.stride, reinterpret_cast<std::uint16_t*>(target), in);
+    } else if (rounded) {
+      auto* values = reinterpret_cast<float*>(target);
+      for (std::size_t c = 0; c < in; ++c) values[c] = bf16_to_f32(f32_to_bf16(x.data[r * x.stride + c]));
+    } else {
+      std::memcpy(target, x.data + r * x.stride, in * element);
+    }
+  }
+  return data;
+}
+
+}  // namespace
+
+struct Linear::Impl {
+  std::size_t out = 0;
+  std::size_t in = 0;
+  Type type = Type::f32;
+  bool rounded = false;  ///< f32 products of numbers rounded to bf16
+  std::shared_ptr<Kernel> kernel;
+  Bytes packed;
+  std::size_t packed_bytes = 0;
+};
+
+Linear::Linear(std::span<const std::byte> bytes, DType dtype, std::size_t out, std::size_t in,
+               WeightType type)
+    : impl_(std::make_unique<Impl>()) {
+  assert(bytes.size() == out * in * dtype_bytes(dtype));
+  assert(dtype == DType::f32 || dtype == DType::f16 || dtype == DType::bf16);
+  Impl& impl = *impl_;
+  impl.out = out;
+  impl.in = in;
+  if (type == WeightType::bf16) {
+    impl.type = Type::bf16;
+    impl.kernel = shared_kernel(out, in, Type::bf16);
+    impl.rounded = impl.kernel == nullptr;
+  }
+  if (!impl.kernel) {
+    impl.type = Type::f32;
+    impl.kernel = shared_kernel(out, in, Type::f32);
+  }
+
+  const dnnl::memory::desc& target = impl.kernel->weights();
+  impl.packed_bytes = target.get_size();
+  impl.packed = allocate(impl.packed_bytes);
+  // W [out, in] row-major is W^T [in, out] column-major; no copy where the type is right already.
+  const Dim rows = Dim(out);
+  const Dim cols = Dim(in);
+  Bytes temporary;
+  const void* source = bytes.data();
+  if (onednn_type(dtype) != impl.type || impl.rounded) {
+    temporary = converted(bytes, dtype, out, in, impl.type, impl.rounded);
+    source = temporary.get();
+  }
+  const dnnl::memory::desc plain({cols, rows}, impl.type, dnnl::memory::dims{1, cols});
+  dnnl::memory from = borrowed(plain, source);
+  dnnl::memory to = borrowed(target, impl.packed.get());
+  dnnl::reorder(from, to).execute(stream(), from, to);
+  stream().wait();
+}
+
+Linear::Linear(Linear&&) noexcept = default;
+Linear& Linear::operator=(Linear&&) noexcept = default;
+Linear::~Linear() = default;
+
+void Linear::apply(ConstMatrix x, Matrix y) const {
+  const Impl& impl = *impl_;
+  assert(x.cols == impl.in && y.cols == impl.out && x.rows == y.rows);
+  thread_local Scratch x_scratch;
+  thread_local Scratch y_scratch;
+  for (std::size_t first = 0; first < x.rows; first += kMaxRows) {
+    const std::size_t rows = std::min(kMaxRows, x.rows - first);
+    const std::size_t padded = bucket_rows(rows);
+    const Compiled& compiled = impl.kernel->at(padded);
+    const ConstMatrix part = x.row_block(first, rows);
+    const Matrix result = y.row_block(first, rows);
+    const bool direct = padded == rows && result.stride == impl.out;
+    float* output =
+        direct ? result.data : reinterpret_cast<float*>(y_scratch.get(padded * impl.out * sizeof(float)));
+    const void* input = prepare(part, padded, impl.type, impl.rounded, x_scratch);
+    compiled.primitive.execute(stream(), {{DNNL_ARG_SRC, borrowed(compiled.a, input)},
+                                          {DNNL_ARG_WEIGHTS, borrowed(compiled.b, impl.packed.get())},
+                                          {DNNL_ARG_DST, borrowed(compiled.c, output)}});
+    stream().wait();
+    if (!direct) {
+#pragma omp parallel for schedule(static) if (rows > 4)
+      for (std::size_t r = 0; r < rows; ++r) {
+        std::memcpy(result.data + r * result.stride, output + r * impl.out, impl.out * sizeof(float));
+      }
+    }
+  }
+}
+
+std::size_t Linear::in_size() const {
+  return impl_->in;
+}
+std::size_t Linear::out_size() const {
+  return impl_->out;
+}
+std::size_t Linear::memory_bytes() const {
+  return impl_->packed_bytes;
+}
+
+namespace {
+
+/// Compiled products of two activations, by sizes, strides and threads.
+const Compiled& activation_kernel(std::size_t m, std::size_t n, std::size_t k, std::size_t a_stride,
+                                  std::size_t b_stride, std::size_t c_stride, bool transposed) {
+  using Key = std::array<std::size_t, 8>;
+  // Shapes vary with sequence lengths; beyond this many the old ones are dropped.
+  constexpr std::size_t kKept = 256;
+  thread_local std::map<Key, Compiled> kernels;
+  const Key key{m,
+                n,
+                k,
+                a_stride,
+                b_stride,
+                c_stride,
+                transposed ? 1U : 0U,
+                static_cast<std::size_t>(omp_get_max_threads())};
+  const auto found = kernels.find(key);
+  if (found != kernels.end()) return found->second;
+  if (kernels.size() >= kKept) kernels.clear();
+  const auto strides = [](std::size_t rows, std::size_t columns) {
+    return dnnl::memory::dims{Dim(rows), Dim(columns)};
+  };
+  Compiled made;
+  made.a = {{Dim(m), Dim(k)}, Type::f32, strides(a_stride, 1)};
+  made.b = {{Dim(k), Dim(n)}, Type::f32, transposed ? strides(1, b_stride) : strides(b_stride, 1)};
+  made.c = {{Dim(m), Dim(n)}, Type::f32, strides(c_stride, 1)};
+  made.primitive = dnnl::matmul(describe(made.a, made.b, made.c));
+  return kernels.emplace(key, std::move(made)).first->second;
+}
+
+void multiply(ConstMatrix a, ConstMatrix b, Matrix c, bool transposed) {
+  if (c.rows == 0 || c.cols == 0) return;
+  const Compiled& compiled =
+      activation_kernel(a.rows, c.cols, a.cols, a.stride, b.stride, c.stride, transposed);
+  compiled.primitive.execute(stream(), {{DNNL_ARG_SRC, borrowed(compiled.a, a.data)},
+                                        {DNNL_ARG_WEIGHTS, borrowed(compiled.b, b.data)},
+                                        {DNNL_ARG_DST, borrowed(compiled.c, c.data)}});
+  stream().wait();
+}
+
+}  // namespace
+
+void matmul_abt(ConstMatrix a, ConstMatrix b, Matrix c) {
+  assert(a.cols == b.cols && c.rows == a.rows && c.cols == b.rows);
+  multiply(a, b, c, true);
+}
+
+void matmul_ab(ConstMatrix a, ConstMatrix b, Matrix c) {
+  assert(a.cols == b.rows && c.rows == a.rows && c.cols == b.cols);
+  multiply(a, b, c, false);
+}
+
+void set_num_threads(int n) {
+  assert(n >= 1);
+  omp_set_num_threads(n);
+}
+
+int num_threads() {
+  return omp_get_max_threads();
+}
+
+std::string matmul_description() {
+  const dnnl_version_t* version = dnnl_version();
+  std::string isa;
+  switch (dnnl::get_effective_cpu_isa()) {
+    case dnnl::cpu_isa::sse41:
+      isa = "sse41";
+      break;
+    case dnnl::cpu_isa::avx:
+      isa = "avx";
+      break;
+    case dnnl::cpu_isa::avx2:
+      isa = "avx2";
+      break;
+    case dnnl::cpu_isa::avx512_core:
+      isa = "avx512_core";
+      break;
+    case dnnl::cpu_isa::avx512_core_vnni:
+      isa = "avx512_core_vnni";
+      break;
+    case dnnl::cpu_isa::avx512_core_bf16:
+      isa = "avx512_core_bf16";
+      break;
+    case dnnl::cpu_isa::avx512_core_amx:
+      isa = "avx512_core_amx";
+      break;
+    default:
+      isa = "isa " + std::to_string(static_cast<int>(dnnl::get_effective_cpu_isa()));
+  }
+  return "oneDNN " + std::to_string(version->major) + "." + std::to_string(version->minor) + "." +
+         std::to_string(version->patch) + ", " + isa;
+}
+
+}  // namespace reelfolio::engine::ops
