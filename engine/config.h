@@ -148,7 +148,7 @@ struct ModelConfig {
 /// Unknown keys are ignored. Throws ModelError naming file and key for what is missing,
 /// of the wrong type, out of range, contradictory, or outside this engine: mixtures of
 /// experts, attention_k_eq_v, bidirectional attention, other rope types or activations.
-/// No product of two dimensions of a returned config exceeds 2^52.
+/// Dimensions are bounded so that no tensor of the model has more than 2^48 elements.
 ModelConfig load_model_config(const std::filesystem::path& dir);
 
 /// The texts of the files that load_model_config reads; empty optional: no such file.

@@ -35,8 +35,8 @@ class Checkpoint {
   /// Opens `dir`/model.safetensors.index.json with its shards where that file exists,
   /// else `dir`/model.safetensors. Reads headers only.
   /// Throws ModelError naming file and tensor: a missing file, a header that is no valid
-  /// JSON or larger than 128 MiB, an unknown dtype, sizes that overflow, differ from the
-  /// shape, overlap or leave the file, a name that occurs twice, an index that names a
+  /// JSON or larger than 100,000,000 bytes, an unknown dtype, sizes that overflow, differ from the
+  /// shape, overlap, leave a gap or leave the file, a name that occurs twice, an index that names a
   /// file outside `dir` or disagrees with the shards.
   static Checkpoint open(const std::filesystem::path& dir);
 
