@@ -42,7 +42,7 @@ std::size_t bucket_rows(std::size_t rows) {
   const auto round_up = [rows](std::size_t step) { return (rows + step - 1) / step * step; };
   if (rows <= 4) return rows;
   if (rows <= 16) return round_up(4);
-  if (rows <= 64) return round_up(16);
+  if (rows <= 64) return round_up(8);
   if (rows <= 256) return round_up(32);
   return std::min(round_up(64), kMaxRows);
 }

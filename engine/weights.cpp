@@ -1,0 +1,136 @@
+#include "engine/weights.h"
+
+#include <utility>
+
+#include "engine/error.h"
+
+namespace reelfolio::engine {
+
+namespace {
+
+const std::string kText = "model.language_model.";
+
+/// A scalar stored as [] or [1].
+float load_scalar(const Checkpoint& checkpoint, const TensorView& tensor) {
+  if (tensor.num_elements() != 1) checkpoint.require(tensor.name, {1});
+  float value = 0.0F;
+  read_f32(checkpoint.require(tensor.name), {&value, 1});
+  return value;
+}
+
+float load_bound(const Checkpoint& checkpoint, const std::string& name, float missing) {
+  const TensorView* tensor = checkpoint.find(name);
+  return tensor == nullptr ? missing : load_scalar(checkpoint, *tensor);
+}
+
+TextLayerWeights load_layer(const TextConfig& config, std::size_t index, const Checkpoint& checkpoint,
+                            ops::WeightType type) {
+  const TextLayerConfig& layer = config.layers[index];
+  const std::string prefix = kText + "layers." + std::to_string(index) + ".";
+  const std::size_t hidden = config.hidden_size;
+  const std::size_t per_layer = config.hidden_size_per_layer_input;
+  const std::size_t q_size = config.num_attention_heads * layer.head_dim;
+  const std::size_t kv_size = layer.num_key_value_heads * layer.head_dim;
+  const auto vector = [&](const char* name, std::size_t size) {
+    return load_vector(checkpoint, prefix + name + ".weight", size);
+  };
+  TextLayerWeights result;
+  const auto linear = [&](const char* name, std::size_t out, std::size_t in) {
+    result.projections.push_back(load_linear(checkpoint, prefix + name + ".weight", out, in, type));
+  };
+  result.own_kv = layer.kv_layer == index;
+  result.input_layernorm = vector("input_layernorm", hidden);
+  result.post_attention_layernorm = vector("post_attention_layernorm", hidden);
+  result.pre_feedforward_layernorm = vector("pre_feedforward_layernorm", hidden);
+  result.post_feedforward_layernorm = vector("post_feedforward_layernorm", hidden);
+  result.post_per_layer_input_norm = vector("post_per_layer_input_norm", hidden);
+  result.q_norm = vector("self_attn.q_norm", layer.head_dim);
+  linear("self_attn.q_proj", q_size, hidden);
+  linear("self_attn.o_proj", hidden, q_size);
+  linear("mlp.gate_proj", layer.intermediate_size, hidden);
+  linear("mlp.up_proj", layer.intermediate_size, hidden);
+  linear("mlp.down_proj", hidden, layer.intermediate_size);
+  linear("per_layer_input_gate", per_layer, hidden);
+  linear("per_layer_projection", hidden, per_layer);
+  if (result.own_kv) {
+    result.k_norm = vector("self_attn.k_norm", layer.head_dim);
+    linear("self_attn.k_proj", kv_size, hidden);
+    linear("self_attn.v_proj", kv_size, hidden);
+  }
+  result.layer_scalar = load_scalar(checkpoint, checkpoint.require(prefix + "layer_scalar"));
+  return result;
+}
+
+}  // namespace
+
+ops::Linear load_linear(const Checkpoint& checkpoint, std::string_view name, std::size_t out, std::size_t in,
+                        ops::WeightType type) {
+  const TensorView& tensor = checkpoint.require(name, {out, in});
+  checkpoint.advise_needed(tensor);
+  ops::Linear linear(tensor.bytes, tensor.dtype, out, in, type);
+  checkpoint.release(tensor);
+  return linear;
+}
+
+ops::ClippedLinear load_clipped_linear(const Checkpoint& checkpoint, const std::string& prefix,
+                                       std::size_t out, std::size_t in, ops::WeightType type) {
+  ops::ClipBounds bounds;
+  bounds.input_min = load_bound(checkpoint, prefix + ".input_min", bounds.input_min);
+  bounds.input_max = load_bound(checkpoint, prefix + ".input_max", bounds.input_max);
+  bounds.output_min = load_bound(checkpoint, prefix + ".output_min", bounds.output_min);
+  bounds.output_max = load_bound(checkpoint, prefix + ".output_max", bounds.output_max);
+  return {load_linear(checkpoint, prefix + ".linear.weight", out, in, type), bounds};
+}
+
+std::vector<float> load_vector(const Checkpoint& checkpoint, std::string_view name, std::size_t size) {
+  std::vector<float> values(size);
+  read_f32(checkpoint.require(name, {size}), values);
+  return values;
+}
+
+std::size_t TextWeights::memory_bytes() const {
+  std::size_t total = head.memory_bytes();
+  const auto add = [&total](const std::vector<ops::Linear>& linears) {
+    for (const ops::Linear& linear : linears) total += linear.memory_bytes();
+  };
+  add(per_layer_model_projection_early);
+  add(per_layer_model_projection_late);
+  for (const TextLayerWeights& layer : layers) add(layer.projections);
+  return total;
+}
+
+TextWeights load_text_weights(const TextConfig& config, const Checkpoint& checkpoint, ops::WeightType type) {
+  const std::size_t hidden = config.hidden_size;
+  const std::size_t per_layer = config.hidden_size_per_layer_input;
+  const std::size_t layers = config.num_hidden_layers;
+  const TensorView& embed = checkpoint.require(kText + "embed_tokens.weight", {config.vocab_size, hidden});
+  const TensorView& table = checkpoint.require(kText + "embed_tokens_per_layer.weight",
+                                               {config.vocab_size_per_layer_input, layers * per_layer});
+  TextWeights result{
+      embed, table, load_linear(checkpoint, embed.name, config.vocab_size, hidden, type), {}, {}, {}, {}, {}};
+  checkpoint.advise_random(embed);
+  checkpoint.advise_random(table);
+
+  const TensorView& projection =
+      checkpoint.require(kText + "per_layer_model_projection.weight", {layers * per_layer, hidden});
+  const std::size_t early = config.first_kv_shared_layer * per_layer;
+  const std::size_t late = layers * per_layer - early;
+  const std::size_t early_bytes = early * hidden * dtype_bytes(projection.dtype);
+  if (early > 0) {
+    result.per_layer_model_projection_early.emplace_back(projection.bytes.first(early_bytes),
+                                                         projection.dtype, early, hidden, type);
+  }
+  if (late > 0) {
+    result.per_layer_model_projection_late.emplace_back(projection.bytes.subspan(early_bytes),
+                                                        projection.dtype, late, hidden, type);
+  }
+  checkpoint.release(projection);
+  result.per_layer_projection_norm =
+      load_vector(checkpoint, kText + "per_layer_projection_norm.weight", per_layer);
+  result.norm = load_vector(checkpoint, kText + "norm.weight", hidden);
+  result.layers.reserve(layers);
+  for (std::size_t i = 0; i < layers; ++i) result.layers.push_back(load_layer(config, i, checkpoint, type));
+  return result;
+}
+
+}  // namespace reelfolio::engine
