@@ -77,7 +77,8 @@ class Ask final : public LanguageStage {
     if (std::ranges::find(questions_, name, &Question::name) != questions_.end()) {
       throw ParamError(param, subject + "is asked twice");
     }
-    questions_.push_back({name, PromptTemplate::compile(text, {.param = param, .receives = context.receives})});
+    questions_.push_back(
+        {name, PromptTemplate::compile(text, {.param = param, .receives = context.receives})});
   }
 
   Generation generation_;
@@ -101,7 +102,8 @@ StageType ask_type() {
                       {.name = "question",
                        .type = ParamType::text,
                        .help = "a single question, instead of questions; its answer is the result"}});
-  type.make_language = [](const Params& params, const StageContext& context) -> std::unique_ptr<LanguageStage> {
+  type.make_language = [](const Params& params,
+                          const StageContext& context) -> std::unique_ptr<LanguageStage> {
     return std::make_unique<Ask>(params, context);
   };
   return type;

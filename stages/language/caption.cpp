@@ -18,8 +18,9 @@ class Caption final : public LanguageStage {
  public:
   Caption(const Params& params, const StageContext& context)
       : generation_(params, context, kDefaults),
-        prompt_(PromptTemplate::compile(generation_.prompt_text(),
-                                        {.param = generation_.prompt_param(), .receives = context.receives})) {}
+        prompt_(PromptTemplate::compile(
+            generation_.prompt_text(), {.param = generation_.prompt_param(), .receives = context.receives})) {
+  }
 
   std::vector<engine::Request> requests(const Item& item) const override {
     return {generation_.request(item, prompt_.render(item), "")};
@@ -43,7 +44,8 @@ StageType caption_type() {
   type.help = "Describes the pictures of a unit.";
   type.accepts = {ItemType::frames, ItemType::page, ItemType::image};
   type.params = generation_params(kDefaults);
-  type.make_language = [](const Params& params, const StageContext& context) -> std::unique_ptr<LanguageStage> {
+  type.make_language = [](const Params& params,
+                          const StageContext& context) -> std::unique_ptr<LanguageStage> {
     return std::make_unique<Caption>(params, context);
   };
   return type;

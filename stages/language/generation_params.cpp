@@ -11,6 +11,8 @@
 #include <system_error>
 #include <utility>
 
+#include "stages/utf8.h"
+
 namespace reelfolio::stages {
 
 namespace {
@@ -33,44 +35,15 @@ std::uint64_t derive_seed(std::uint64_t stage_seed, const Item& item, std::strin
 
 }  // namespace
 
-bool is_utf8(std::string_view text) {
-  for (std::size_t i = 0; i < text.size();) {
-    const auto lead = static_cast<unsigned char>(text[i]);
-    std::size_t length = 1;
-    std::uint32_t code = lead;
-    if (lead >= 0xF0 && lead <= 0xF4) {
-      length = 4;
-      code = lead & 0x07U;
-    } else if (lead >= 0xE0 && lead < 0xF0) {
-      length = 3;
-      code = lead & 0x0FU;
-    } else if (lead >= 0xC2 && lead < 0xE0) {
-      length = 2;
-      code = lead & 0x1FU;
-    } else if (lead >= 0x80) {
-      return false;
-    }
-    if (i + length > text.size()) return false;
-    for (std::size_t k = 1; k < length; ++k) {
-      const auto next = static_cast<unsigned char>(text[i + k]);
-      if ((next & 0xC0U) != 0x80U) return false;
-      code = (code << 6U) | (next & 0x3FU);
-    }
-    const bool overlong = (length == 3 && code < 0x800) || (length == 4 && code < 0x10000);
-    const bool surrogate = code >= 0xD800 && code <= 0xDFFF;
-    if (overlong || surrogate || code > 0x10FFFF) return false;
-    i += length;
-  }
-  return true;
-}
-
 std::vector<ParamSpec> generation_params(const PromptDefaults& defaults) {
   return {
       {.name = "prompt",
        .type = ParamType::text,
        .help = std::string(defaults.prompt_help),
        .default_value = std::string(defaults.prompt)},
-      {.name = "prompt_file", .type = ParamType::path, .help = "file with the prompt template, instead of prompt"},
+      {.name = "prompt_file",
+       .type = ParamType::path,
+       .help = "file with the prompt template, instead of prompt"},
       {.name = "system", .type = ParamType::text, .help = "system prompt, as it stands (no template)"},
       {.name = "max_tokens",
        .type = ParamType::integer,
@@ -126,7 +99,9 @@ std::string read_text_param(const Params& params, const StageContext& context, c
   if (file.bad()) refuse("cannot be read");
   if (file.gcount() > kMaxPromptFileBytes) refuse("is larger than 1 MiB");
   text.resize(static_cast<std::size_t>(file.gcount()));
-  if (!is_utf8(text)) refuse("is not UTF-8 text");
+  Utf8Check utf8;
+  utf8.feed(text);
+  if (!utf8.complete()) refuse("is not UTF-8 text");
   return text;
 }
 

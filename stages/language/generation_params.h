@@ -59,7 +59,4 @@ class Generation {
 /// Throws ParamError if it cannot be read, is larger than 1 MiB or is not UTF-8.
 std::string read_text_param(const Params& params, const StageContext& context, const std::string& param);
 
-/// True if `text` is well-formed UTF-8 (no overlong forms, no surrogates).
-bool is_utf8(std::string_view text);
-
 }  // namespace reelfolio::stages

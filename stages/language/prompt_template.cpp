@@ -18,7 +18,9 @@ struct Name {
   Value value;
 };
 
-bool is_unit(const Item& item, UnitKind kind) { return item.unit && item.unit->kind == kind; }
+bool is_unit(const Item& item, UnitKind kind) {
+  return item.unit && item.unit->kind == kind;
+}
 
 std::string file_name(const Item& item) {
   const std::string& name = item.input->name;
@@ -122,8 +124,8 @@ void check_name(std::string_view text, std::size_t offset, std::string_view name
     for (const Name& each : names()) valid.push_back(each.name);
     std::string hint = did_you_mean(name, valid);
     if (hint.empty()) hint = "; a brace that belongs to the text is written twice, '{{'";
-    throw ParamError(options.param, place(text, offset) + "unknown name '" + std::string(name) +
-                                        "' in the template" + hint);
+    throw ParamError(options.param,
+                     place(text, offset) + "unknown name '" + std::string(name) + "' in the template" + hint);
   }
   if (known->of.empty() || options.receives.empty()) return;
   std::string given;
@@ -154,7 +156,8 @@ PromptTemplate PromptTemplate::compile(std::string_view text, const Options& opt
       literal += c;
       i += 2;
     } else if (c == '}') {
-      throw ParamError(options.param, place(text, i) + "'}' without '{'; a brace of the text is written '}}'");
+      throw ParamError(options.param,
+                       place(text, i) + "'}' without '{'; a brace of the text is written '}}'");
     } else {
       const std::size_t end = text.find_first_of("{}\n", i + 1);
       if (end == std::string_view::npos || text[end] != '}') {

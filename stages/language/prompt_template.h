@@ -28,8 +28,8 @@ namespace reelfolio::stages {
 class PromptTemplate {
  public:
   struct Options {
-    std::string param = "prompt";             ///< the stage parameter that errors are about
-    std::span<const ItemType> receives{};     ///< what the stage is given; empty: not known, all names pass
+    std::string param = "prompt";               ///< the stage parameter that errors are about
+    std::span<const ItemType> receives{};       ///< what the stage is given; empty: not known, all names pass
     std::span<const std::string_view> extra{};  ///< further names, whose values `render` is given
   };
 

@@ -1,0 +1,15 @@
+#pragma once
+
+#include <optional>
+#include <string_view>
+
+#include "stages/record.h"
+
+namespace reelfolio::stages {
+
+/// The first complete JSON object in an answer, whatever stands around it: a fenced code
+/// block, a sentence before, remarks after. Empty if there is none (cut off, not JSON).
+/// Objects nested more than 100 levels deep count as none.
+std::optional<Json> json_object_in(std::string_view answer);
+
+}  // namespace reelfolio::stages

@@ -1,0 +1,348 @@
+#include "stages/language/schema_check.h"
+
+#include <algorithm>
+#include <array>
+#include <regex>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "stages/nearest_name.h"
+
+namespace reelfolio::stages {
+
+namespace {
+
+/// What the value of a keyword must be.
+enum class Kind {
+  anything,
+  text,
+  flag,
+  number,
+  positive,
+  count,
+  texts,
+  values,
+  types,
+  regex,
+  format,
+  ref,
+  schema,
+  schemas,
+  schema_map
+};
+
+struct Keyword {
+  std::string_view name;
+  Kind kind;
+};
+
+constexpr std::array kKeywords = {
+    Keyword{"$comment", Kind::text},
+    Keyword{"$defs", Kind::schema_map},
+    Keyword{"$id", Kind::text},
+    Keyword{"$ref", Kind::ref},
+    Keyword{"$schema", Kind::text},
+    Keyword{"additionalProperties", Kind::schema},
+    Keyword{"allOf", Kind::schemas},
+    Keyword{"anyOf", Kind::schemas},
+    Keyword{"const", Kind::anything},
+    Keyword{"contains", Kind::schema},
+    Keyword{"default", Kind::anything},
+    Keyword{"definitions", Kind::schema_map},
+    Keyword{"deprecated", Kind::flag},
+    Keyword{"description", Kind::text},
+    Keyword{"else", Kind::schema},
+    Keyword{"enum", Kind::values},
+    Keyword{"examples", Kind::anything},
+    Keyword{"exclusiveMaximum", Kind::number},
+    Keyword{"exclusiveMinimum", Kind::number},
+    Keyword{"format", Kind::format},
+    Keyword{"if", Kind::schema},
+    Keyword{"items", Kind::schema},
+    Keyword{"maxItems", Kind::count},
+    Keyword{"maxLength", Kind::count},
+    Keyword{"maxProperties", Kind::count},
+    Keyword{"maximum", Kind::number},
+    Keyword{"minItems", Kind::count},
+    Keyword{"minLength", Kind::count},
+    Keyword{"minProperties", Kind::count},
+    Keyword{"minimum", Kind::number},
+    Keyword{"multipleOf", Kind::positive},
+    Keyword{"not", Kind::schema},
+    Keyword{"oneOf", Kind::schemas},
+    Keyword{"pattern", Kind::regex},
+    Keyword{"patternProperties", Kind::schema_map},
+    Keyword{"properties", Kind::schema_map},
+    Keyword{"propertyNames", Kind::schema},
+    Keyword{"readOnly", Kind::flag},
+    Keyword{"required", Kind::texts},
+    Keyword{"then", Kind::schema},
+    Keyword{"title", Kind::text},
+    Keyword{"type", Kind::types},
+    Keyword{"uniqueItems", Kind::flag},
+    Keyword{"writeOnly", Kind::flag},
+};
+
+constexpr std::array<std::string_view, 7> kTypes = {"array",  "boolean", "integer", "null",
+                                                    "number", "object",  "string"};
+
+constexpr std::array<std::pair<std::string_view, std::string_view>, 6> kFormats = {{
+    {"date", R"(^[0-9]{4}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|)"
+             R"(02-(0[1-9]|1[0-9]|2[0-9]))$)"},
+    {"date-time", R"(^[0-9]{4}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|)"
+                  R"(02-(0[1-9]|1[0-9]|2[0-9]))[Tt]([01][0-9]|2[0-3]):[0-5][0-9]:([0-5][0-9]|60)(\.[0-9]+)?)"
+                  R"(([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$)"},
+    {"email", R"(^[^@ \t\r\n]+@[^@ \t\r\n]+$)"},
+    {"time", R"(^([01][0-9]|2[0-3]):[0-5][0-9]:([0-5][0-9]|60)(\.[0-9]+)?)"
+             R"(([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$)"},
+    {"uri", R"(^[A-Za-z][A-Za-z0-9+.-]*:[^ \t\r\n<>"{}|\\^`]*$)"},
+    {"uuid", R"(^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$)"},
+}};
+
+/// Deeper schemas than this are refused: the checks recurse.
+constexpr int kMaxDepth = 200;
+
+std::string escape_pointer(std::string_view key) {
+  std::string out;
+  for (const char c : key) {
+    if (c == '~') {
+      out += "~0";
+    } else if (c == '/') {
+      out += "~1";
+    } else {
+      out += c;
+    }
+  }
+  return out;
+}
+
+const Json* at_pointer(const Json& root, const std::string& pointer) {
+  try {
+    const Json::json_pointer parsed(pointer);
+    return root.contains(parsed) ? &root.at(parsed) : nullptr;
+  } catch (const Json::exception&) {
+    return nullptr;
+  }
+}
+
+class Checker {
+ public:
+  explicit Checker(const Json& root) : root_(root) {}
+
+  std::string check() {
+    visit(root_, "", 0);
+    if (!problem_.empty()) return problem_;
+    for (const auto& [place, ref] : refs_) {
+      const std::string target = ref.substr(1);
+      if (!schemas_.contains(target)) {
+        fail(place, "$ref '" + ref + "' does not lead to a schema in this document");
+        return problem_;
+      }
+    }
+    for (const auto& [place, ref] : refs_) {
+      const Json* node = at_pointer(root_, ref.substr(1));
+      for (std::size_t steps = 0; node->is_object() && node->contains("$ref"); ++steps) {
+        if (steps > refs_.size()) {
+          fail(place, "$ref '" + ref + "' leads only to itself");
+          return problem_;
+        }
+        node = at_pointer(root_, node->at("$ref").get_ref<const std::string&>().substr(1));
+      }
+    }
+    const Json& top = resolve_ref(root_, root_);
+    if (!top.is_object() || !top.contains("type") || top["type"] != "object") {
+      fail("", "the schema must say \"type\": \"object\": the answer is one JSON object");
+    }
+    return problem_;
+  }
+
+ private:
+  void fail(const std::string& place, const std::string& message) {
+    if (problem_.empty()) problem_ = "#" + place + ": " + message;
+  }
+
+  void visit(const Json& node, const std::string& place, int depth) {
+    if (!problem_.empty()) return;
+    if (depth > kMaxDepth) return fail(place, "nested deeper than " + std::to_string(kMaxDepth) + " levels");
+    schemas_.insert(place);
+    if (node.is_boolean()) return;
+    if (!node.is_object()) {
+      return fail(place,
+                  std::string("is ") + node.type_name() + ", expected a schema (an object, true or false)");
+    }
+    for (const auto& [key, value] : node.items()) {
+      check_keyword(node, key, value, place, depth);
+      if (!problem_.empty()) return;
+    }
+  }
+
+  void check_keyword(const Json& node, const std::string& key, const Json& value, const std::string& place,
+                     int depth) {
+    const auto keyword = std::ranges::find(kKeywords, key, &Keyword::name);
+    if (keyword == kKeywords.end()) return fail(place, unsupported(key));
+    const std::string here = place + "/" + escape_pointer(key);
+    const auto expect = [&](bool right, const char* what) {
+      if (!right) fail(here, std::string("is ") + value.type_name() + ", expected " + what);
+      return right;
+    };
+    switch (keyword->kind) {
+      case Kind::anything:
+        break;
+      case Kind::text:
+        expect(value.is_string(), "a string");
+        if (key == "$id" && !place.empty()) fail(here, "is supported at the top of the schema only");
+        if (key == "$schema") check_dialect(value, here);
+        break;
+      case Kind::flag:
+        expect(value.is_boolean(), "true or false");
+        break;
+      case Kind::number:
+        expect(value.is_number(), "a number");
+        break;
+      case Kind::positive:
+        // The validator divides doubles: with 0.01 it would refuse 42.1.
+        if (expect(value.is_number_integer(), "a whole number") && value.get<double>() <= 0) {
+          fail(here, "must be above 0");
+        }
+        break;
+      case Kind::count:
+        expect(value.is_number_unsigned(), "a whole number, 0 or more");
+        break;
+      case Kind::texts:
+        expect(
+            value.is_array() && std::ranges::all_of(value, [](const Json& each) { return each.is_string(); }),
+            "a list of strings");
+        break;
+      case Kind::values:
+        expect(value.is_array() && !value.empty(), "a list of values that is not empty");
+        break;
+      case Kind::types:
+        check_types(value, here);
+        break;
+      case Kind::regex:
+        if (expect(value.is_string(), "a string")) check_regex(value.get<std::string>(), here);
+        break;
+      case Kind::format:
+        if (expect(value.is_string(), "a string") && format_pattern(value.get<std::string>()).empty()) {
+          fail(here, "format '" + value.get<std::string>() +
+                         "' is not supported, expected date, date-time, email, time, uri or uuid");
+        }
+        break;
+      case Kind::ref:
+        check_ref(node, value, here);
+        break;
+      case Kind::schema:
+        if (key == "items" && value.is_array()) {
+          return fail(here, "a list of schemas is not supported, expected one schema for all items");
+        }
+        visit(value, here, depth + 1);
+        break;
+      case Kind::schemas:
+        if (!expect(value.is_array() && !value.empty(), "a list of schemas that is not empty")) return;
+        for (std::size_t i = 0; i < value.size(); ++i)
+          visit(value[i], here + "/" + std::to_string(i), depth + 1);
+        break;
+      case Kind::schema_map:
+        if (!expect(value.is_object(), "an object of schemas")) return;
+        for (const auto& [name, schema] : value.items()) {
+          if (key == "patternProperties") check_regex(name, here);
+          visit(schema, here + "/" + escape_pointer(name), depth + 1);
+        }
+        break;
+    }
+  }
+
+  static std::string unsupported(const std::string& key) {
+    std::string message = "keyword '" + key + "' is not supported";
+    if (key == "nullable") return message + R"(, write "type": ["string", "null"] instead)";
+    std::vector<std::string_view> names;
+    for (const Keyword& keyword : kKeywords) names.push_back(keyword.name);
+    return message + did_you_mean(key, names);
+  }
+
+  void check_dialect(const Json& value, const std::string& here) {
+    if (!value.is_string()) return;
+    std::string uri = value.get<std::string>();
+    if (!uri.empty() && uri.back() == '#') uri.pop_back();
+    if (!uri.ends_with("json-schema.org/draft-07/schema") &&
+        !uri.ends_with("json-schema.org/draft/2020-12/schema")) {
+      fail(here, "'" + uri + "' is not supported, expected draft 7 or 2020-12");
+    }
+  }
+
+  void check_types(const Json& value, const std::string& here) {
+    const auto known = [](const Json& type) {
+      return type.is_string() &&
+             std::ranges::find(kTypes, std::string_view(type.get_ref<const std::string&>())) != kTypes.end();
+    };
+    const auto refuse = [&](const Json& type) {
+      std::string message = "unknown type " + type.dump();
+      if (type.is_string()) message += did_you_mean(type.get_ref<const std::string&>(), kTypes);
+      fail(here, message);
+    };
+    if (value.is_array()) {
+      if (value.empty()) return fail(here, "is an empty list of types");
+      for (const Json& type : value) {
+        if (!known(type)) return refuse(type);
+      }
+    } else if (!known(value)) {
+      refuse(value);
+    }
+  }
+
+  void check_regex(const std::string& pattern, const std::string& here) {
+    try {
+      std::regex compiled(pattern, std::regex::ECMAScript);
+    } catch (const std::regex_error&) {
+      fail(here, "'" + pattern + "' is not a regular expression that is supported here");
+    }
+  }
+
+  void check_ref(const Json& node, const Json& value, const std::string& here) {
+    if (!value.is_string()) return fail(here, "expected a string");
+    const std::string ref = value.get<std::string>();
+    if (!ref.starts_with("#") || (ref.size() > 1 && ref[1] != '/') || ref.find('%') != std::string::npos) {
+      return fail(here,
+                  "'" + ref + "' is not supported, expected a place in this document such as #/$defs/name");
+    }
+    // Draft 7 ignores what stands beside $ref and 2020-12 does not; neither is obvious.
+    constexpr std::array<std::string_view, 10> kBeside = {"$ref",        "$comment", "$defs",   "$id",
+                                                          "$schema",     "title",    "default", "description",
+                                                          "definitions", "examples"};
+    for (const auto& [key, ignored] : node.items()) {
+      if (std::ranges::find(kBeside, std::string_view(key)) == kBeside.end()) {
+        return fail(here, "'" + key + "' beside $ref is not supported; put both into allOf");
+      }
+    }
+    refs_.emplace_back(here, ref);
+  }
+
+  const Json& root_;
+  std::set<std::string> schemas_;                          ///< pointers of all schemas seen
+  std::vector<std::pair<std::string, std::string>> refs_;  ///< place, $ref
+  std::string problem_;
+};
+
+}  // namespace
+
+std::string schema_problem(const Json& schema) {
+  return Checker(schema).check();
+}
+
+const Json& resolve_ref(const Json& root, const Json& node) {
+  const Json* resolved = &node;
+  while (resolved->is_object() && resolved->contains("$ref")) {
+    resolved = at_pointer(root, resolved->at("$ref").get_ref<const std::string&>().substr(1));
+  }
+  return *resolved;
+}
+
+std::string_view format_pattern(std::string_view format) {
+  for (const auto& [name, pattern] : kFormats) {
+    if (name == format) return pattern;
+  }
+  return {};
+}
+
+}  // namespace reelfolio::stages

@@ -1,0 +1,21 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "stages/record.h"
+
+namespace reelfolio::stages {
+
+/// Checks that `schema` uses supported keywords alone, with values of the right kind, that
+/// every $ref leads to a schema inside the document and that none leads only to itself.
+/// Returns "" or what is wrong, "#/properties/total: ...".
+std::string schema_problem(const Json& schema);
+
+/// The schema that `node` stands for: follows $ref (checked by schema_problem) to its end.
+const Json& resolve_ref(const Json& root, const Json& node);
+
+/// An equivalent regular expression of a supported `format`; empty for any other.
+std::string_view format_pattern(std::string_view format);
+
+}  // namespace reelfolio::stages

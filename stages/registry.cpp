@@ -1,0 +1,27 @@
+#include <algorithm>
+
+#include "stages/language/ask.h"
+#include "stages/language/caption.h"
+#include "stages/language/extract.h"
+#include "stages/stage.h"
+
+namespace reelfolio::stages {
+
+std::span<const StageType> stage_types() {
+  static const std::vector<StageType> types = [] {
+    std::vector<StageType> rows;
+    rows.push_back(ask_type());
+    rows.push_back(caption_type());
+    rows.push_back(extract_type());
+    return rows;
+  }();
+  return types;
+}
+
+const StageType* find_stage_type(std::string_view name) {
+  const auto types = stage_types();
+  const auto found = std::ranges::find(types, name, &StageType::name);
+  return found == types.end() ? nullptr : &*found;
+}
+
+}  // namespace reelfolio::stages

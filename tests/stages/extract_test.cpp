@@ -1,0 +1,106 @@
+#include <filesystem>
+#include <fstream>
+
+#include "stages/language/extract.h"
+#include "stages/language/json_answer.h"
+#include "tests/stages/language_fixture.h"
+#include "tests/support/catch.h"
+
+using namespace reelfolio;
+using namespace reelfolio::stages;
+using namespace reelfolio::stages::testing;
+
+namespace {
+
+/// A folder with s.json, gone with the object.
+struct SchemaFolder {
+  SchemaFolder() : path(std::filesystem::temp_directory_path() / "reelfolio-extract-test") {
+    std::filesystem::create_directories(path);
+    std::ofstream(path / "s.json") << R"({"type":"object","required":["number","total"],
+      "properties":{"number":{"type":"string"},"total":{"type":["number","null"]}}})";
+    context.graph_folder = path;
+  }
+  ~SchemaFolder() { std::filesystem::remove_all(path); }
+  std::filesystem::path path;
+  StageContext context;
+};
+
+std::string result_of(const std::string& text, engine::FinishReason reason = engine::FinishReason::stop) {
+  const SchemaFolder folder;
+  const auto stage = make_stage(extract_type(), {{"schema", std::string("s.json")}}, folder.context);
+  const engine::Answer answers[] = {answer(text, reason)};
+  return stage->result(page_item(), answers).dump();
+}
+
+}  // namespace
+
+TEST_CASE("extract: the prompt holds the schema's sketch after the pictures") {
+  const SchemaFolder folder;
+  const auto stage = make_stage(extract_type(), {{"schema", std::string("s.json")}}, folder.context);
+  const auto request = stage->requests(page_item())[0];
+  CHECK(std::holds_alternative<engine::ImagePart>(request.messages[0].parts[0]));
+  CHECK(prompt_of(request).find("{\n  \"number\": string,\n  \"total\": number | null\n}") !=
+        std::string::npos);
+  CHECK(request.max_tokens == 1024);
+}
+
+TEST_CASE("extract: {schema} stands where a template of the user's puts it") {
+  const SchemaFolder folder;
+  const auto stage = make_stage(
+      extract_type(), {{"schema", std::string("s.json")}, {"prompt", std::string("<{schema}> {page.text}")}},
+      folder.context);
+  const std::string prompt = prompt_of(stage->requests(page_item("{schema}"))[0]);
+  CHECK(prompt.starts_with("<{\n"));
+  CHECK(prompt.ends_with("}> {schema}"));
+}
+
+TEST_CASE("extract: a valid answer gives its value in the schema's order") {
+  CHECK(result_of(R"({"total": 42.1, "number": "A-17"})") ==
+        R"({"value":{"number":"A-17","total":42.1},"valid":true,"finish_reason":"stop"})");
+}
+
+TEST_CASE("extract: a code fence and words around the object are tolerated") {
+  const std::string expected = R"({"value":{"number":"A","total":null},"valid":true,"finish_reason":"stop"})";
+  CHECK(result_of("```json\n{\"number\": \"A\", \"total\": null}\n```") == expected);
+  CHECK(result_of("Here it is: {\"number\": \"A\", \"total\": null} as {asked}.") == expected);
+  CHECK(result_of("{so} {\"number\": \"A\", \"total\": null}") == expected);
+}
+
+TEST_CASE("extract: an answer that does not fit the schema says why") {
+  const std::string text = result_of(R"({"number": 17, "total": 1})");
+  CHECK(text.starts_with(R"({"value":{"number":17,"total":1},"valid":false,"errors":["/number: )"));
+  CHECK(text.ends_with(R"(],"finish_reason":"stop"})"));
+}
+
+TEST_CASE("extract: an answer that is cut off is null, with the text kept") {
+  CHECK(
+      result_of(R"({"number": "A)", engine::FinishReason::length) ==
+      R"({"value":null,"valid":false,"errors":["the answer holds no complete JSON object"],"text":"{\"number\": \"A","finish_reason":"length"})");
+  CHECK(result_of("").find(R"("value":null,"valid":false)") != std::string::npos);
+}
+
+TEST_CASE("extract: braces inside strings do not end the object") {
+  CHECK(json_object_in(R"(x {"a":"}{\"","b":[{"c":1}]} y)")->dump() == R"({"a":"}{\"","b":[{"c":1}]})");
+}
+
+TEST_CASE("extract: hostile answers hold no object and cost little") {
+  CHECK_FALSE(json_object_in(std::string(200000, '{')));
+  CHECK_FALSE(json_object_in("[1, 2]"));
+  CHECK_FALSE(json_object_in("{\"a\":1e999}"));
+  std::string deep;
+  for (int i = 0; i < 10000; ++i) deep += "{\"a\":";
+  CHECK_FALSE(json_object_in(deep + "1" + std::string(10000, '}')));
+}
+
+TEST_CASE("extract: a schema that is missing or wrong is refused when the graph is built") {
+  const SchemaFolder folder;
+  std::ofstream(folder.path / "bad.json") << R"({"type":"object","properties":{"a":{"typ":"string"}}})";
+  const auto message = [&](const char* file) {
+    return param_error([&] { make_stage(extract_type(), {{"schema", std::string(file)}}, folder.context); });
+  };
+  CHECK(message("none.json").find("schema: ") == 0);
+  CHECK(message("none.json").find("none.json: No such file or directory") != std::string::npos);
+  CHECK(message("bad.json")
+            .find("bad.json#/properties/a: keyword 'typ' is not supported; did you mean 'type'?") !=
+        std::string::npos);
+}
