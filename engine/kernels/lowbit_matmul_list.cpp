@@ -3,6 +3,7 @@
 namespace reelfolio::engine::kernels {
 namespace {
 
+#if defined(__x86_64__)
 bool has_avx512vnni() {
   return __builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512bw") != 0 &&
          __builtin_cpu_supports("avx512vl") != 0 && __builtin_cpu_supports("avx512vnni") != 0;
@@ -10,13 +11,16 @@ bool has_avx512vnni() {
 bool has_avx2() {
   return __builtin_cpu_supports("avx2") != 0;
 }
+#endif
 bool always() {
   return true;
 }
 
 constexpr LowBitKernel kKernels[] = {
+#if defined(__x86_64__)
     {"avx512", has_avx512vnni, lowbit_matmul_avx512vnni},
     {"avx2", has_avx2, lowbit_matmul_avx2},
+#endif
     {"ref", always, lowbit_matmul_ref},
 };
 
