@@ -1,8 +1,10 @@
 #include <algorithm>
 
+#include "stages/image/read_images.h"
 #include "stages/language/ask.h"
 #include "stages/language/caption.h"
 #include "stages/language/extract.h"
+#include "stages/pdf/render_pages.h"
 #include "stages/stage.h"
 
 namespace reelfolio::stages {
@@ -13,6 +15,8 @@ std::span<const StageType> stage_types() {
     rows.push_back(ask_type());
     rows.push_back(caption_type());
     rows.push_back(extract_type());
+    rows.push_back(read_images_type());
+    rows.push_back(render_pages_type());
     return rows;
   }();
   return types;

@@ -1,0 +1,31 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "stages/item.h"
+
+namespace reelfolio::stages {
+
+/// Opens `path` once and reads it through: size, SHA-256, and what it is, by content:
+///
+///   pdf     "%PDF-" and a digit within the first 1024 bytes
+///   image   PNG (an animated one too: its still), JPEG, WebP (of an animated one the
+///           first picture), TIFF, BMP, GIF with one picture, PBM/PGM/PPM
+///   video   GIF with several pictures; what libavformat finds a moving video stream in
+///           (cover art, attached pictures and timed thumbnails are none)
+///   audio   what libavformat finds only sound in
+///   text    UTF-8 without control characters, or UTF-16 with a byte order mark
+///
+/// A container that is also text (a playlist, subtitles, SVG) is text: nothing that it
+/// refers to is opened. Never blocks on fifos, devices or sockets.
+///
+/// name  as records will show it; bytes that are not UTF-8 become U+FFFD. `path` may
+///       hold any bytes.
+///
+/// Any thread. Sets libav's log level, which is one for the process, to quiet.
+/// Throws ItemError: input.unreadable, input.not_a_file, input.empty, input.changed
+/// (the file grew, shrank or was rewritten while it was read), input.unsupported.
+InputFile probe_input(const std::filesystem::path& path, const std::string& name);
+
+}  // namespace reelfolio::stages
