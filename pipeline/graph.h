@@ -2,8 +2,10 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -12,6 +14,10 @@
 #include "stages/stage.h"
 
 /// GraphSpec -> Graph: names resolved, types checked, defaults filled in, no cycles.
+///
+/// Where relative paths start: those of `model`, `inputs` and `output` at the current
+/// directory, as on the command line; those in stage parameters (schemas, prompt files) at the
+/// folder of the graph file, which they belong to.
 namespace reelfolio::pipeline {
 
 struct ModelSettings {
@@ -21,7 +27,7 @@ struct ModelSettings {
 
 struct InputSettings {
   std::vector<std::filesystem::path> paths;
-  std::vector<std::string> include;  ///< glob patterns on the file name; empty: every file
+  std::vector<std::string> include;  ///< glob patterns, see input_list.h; empty: every file
   std::vector<std::string> exclude;
 };
 
@@ -40,12 +46,14 @@ struct GraphStage {
   std::vector<int> from;
   std::vector<stages::ItemType> receives;  ///< those of its sources' products that it accepts
   stages::Params params;
-  std::unique_ptr<stages::Transform> transform;  ///< exactly one of the two is set
+  std::map<std::string, std::string> file_sha256;  ///< parameter of type path -> hash of that file
+  std::unique_ptr<stages::Transform> transform;    ///< exactly one of the two is set
   std::unique_ptr<stages::LanguageStage> language;
 };
 
 /// Immutable. Stages stand in written order, with the implicit `images` stage
-/// (use: read_images) first where a stage names it in `from`.
+/// (use: read_images, from: inputs) first where a stage names it in `from`.
+/// Borrows the table of stage types.
 struct Graph {
   std::filesystem::path file;
   ModelSettings model;
@@ -59,14 +67,25 @@ struct Graph {
 
 /// Checks everything that can be known without opening an input. Throws ConfigError
 /// with the place and, for a wrong name, the nearest valid one.
-Graph build_graph(const GraphSpec& spec, const std::filesystem::path& password_file = {});
+/// `types` is sorted by name and must outlive the graph.
+Graph build_graph(const GraphSpec& spec, const std::filesystem::path& password_file = {},
+                  std::span<const stages::StageType> types = stages::stage_types());
 
-/// The resolved graph as YAML that parses again to the same Graph, every default filled in.
+/// What an item is, for the stages that may take it. Null unit: by the kind of the input
+/// (none for unknown content); else by the kind of the unit, a scene with pictures being `frames`.
+std::optional<stages::ItemType> item_type(const stages::Item& item);
+
+/// "f32", "bf16".
+std::string_view weight_type_name(engine::ops::WeightType type);
+
+/// The resolved graph as YAML that parses again to the same Graph, every default filled in
+/// ("null": a parameter that has none and is absent). Paths stand as written.
 std::string graph_to_yaml(const Graph& graph);
 /// The same as a Graphviz digraph.
 std::string graph_to_dot(const Graph& graph);
 /// SHA-256 over what influences results (stages, parameters, contents of schema and template
-/// files; not paths of inputs or output, not limits), as hex.
+/// files, the type of the weights where a model is used; not paths of model, inputs or
+/// output, not limits), as hex.
 std::string graph_fingerprint(const Graph& graph);
 
 }  // namespace reelfolio::pipeline

@@ -49,14 +49,17 @@ struct GraphSpec {
   SpecValue::Map limits;  ///< pools and bounds: decoders, queue_bytes, ...
 };
 
-/// Reads and parses a graph file. Throws ConfigError with the place for YAML that does not
-/// parse, duplicate keys, anchors that expand without end, and unknown top-level keys
-/// (naming the nearest valid one).
+/// Reads and parses a graph file (a pipe will do). Throws ConfigError with the place for a file
+/// that cannot be read, what yaml_reader.h refuses, unknown top-level keys (naming the
+/// nearest valid one), a section or stage that is not a map, and names no stage may have.
 GraphSpec parse_graph_file(const std::filesystem::path& file);
 /// The same from memory; `file` is only named in errors.
 GraphSpec parse_graph(std::string_view yaml, const std::filesystem::path& file);
 
-/// `--set stage.key=value` (value is YAML): replaces or adds that entry; `model.path`, `output.path` too.
+/// `--set stage.key=value` (value is YAML): replaces or adds that entry; `model.path`,
+/// `inputs.include`, `output.path`, `limits.decoders` too, deeper keys (`answers.questions.people`),
+/// and `images.key` for the stage that `from: images` implies. Throws ConfigError that
+/// begins with "--set stage.key: ".
 void apply_setting(GraphSpec& spec, std::string_view setting);
 
 }  // namespace reelfolio::pipeline

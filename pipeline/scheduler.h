@@ -2,30 +2,46 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
+#include <optional>
 #include <stop_token>
 #include <string>
 #include <vector>
 
 #include "engine/engine.h"
+#include "pipeline/clock.h"
 #include "pipeline/graph.h"
 #include "pipeline/progress.h"
 #include "stages/stage.h"
 
 /// Runs a Graph over inputs: decoder threads run the transforms of one input each and feed
-/// a queue bounded in bytes; the calling thread runs the engine on whole units; finished
+/// a queue bounded in bytes; the calling thread runs the engine on whole items; finished
 /// inputs go to the sink in input order, whatever order they finish in.
+///
+/// What a sink receives depends on the graph, the inputs and the model alone:
+///   units   by the stage that cut them (in graph order), then by index; each one that was
+///           emitted, with or without results
+///   errors  those of units in that order, then those of the whole input; of one unit by stage
+///   status  ok       no error
+///           partial  errors, and a unit with a result (or one that nothing failed on and no
+///                    language stage takes)
+///           failed   errors and nothing else
+///           skipped  no stage takes this kind of input; no errors
 namespace reelfolio::pipeline {
 
 struct RunSummary {
-  std::size_t inputs = 0;
+  std::size_t inputs = 0;  ///< written: the sum of the four below
   std::size_t ok = 0;
   std::size_t partial = 0;
   std::size_t failed = 0;
   std::size_t skipped = 0;
   std::size_t units = 0;
+  std::size_t reused = 0;    ///< inputs whose result came from the history
   bool interrupted = false;  ///< stop was requested before the end
-  /// Seconds of work and tokens by stage name, for the run report.
+  /// Seconds of work and tokens by stage name, for the run report. "inputs" is the reading
+  /// and hashing of inputs. A transform's seconds are its own, without what waits for room in
+  /// the queue or runs further down; a joint engine call is shared out by tokens computed.
   struct StageCost {
     double seconds = 0;
     std::uint64_t items = 0;
@@ -42,9 +58,39 @@ struct ListedInput {
   std::string error;  ///< not empty: it cannot be read (missing, no permission); becomes a failed input
 };
 
+/// What earlier runs have done.
+class History {
+ public:
+  virtual ~History() = default;
+  /// The finished result of this very content under this graph and model, if it need not be
+  /// made again; it is written as if it had been made now. Called on decoder threads, at once.
+  virtual std::optional<stages::InputResult> find(const stages::InputFile& input) = 0;
+  /// A result made by this run, before the sink receives it. Called on the calling thread.
+  virtual void record(const stages::InputResult& result) = 0;
+};
+
+/// Opens an input and tells what it is. Called on decoder threads, at once. Throws ItemError.
+using ProbeFunction =
+    std::function<stages::InputFile(const std::filesystem::path& path, const std::string& name)>;
+
+struct RunOptions {
+  ProbeFunction probe;           ///< empty: stages::probe_input
+  const Clock* clock = nullptr;  ///< borrowed; null: steady_clock()
+  History* history = nullptr;    ///< borrowed; null: every input is done anew
+};
+
 /// `engine` may be null if the graph has no language stage. Throws OutputError and whatever
-/// is not an input's fault; an input's own failures become its records.
+/// is not an input's fault (an engine that breaks down); an input's own failures become its
+/// records. No thread outlives the call.
+///
+/// A stop makes emitters throw Cancelled and the engine cut its answers off; inputs in flight
+/// are dropped, the sink is not finished, and the summary says `interrupted`. It may be
+/// requested from any thread, not from a signal handler.
+///
+/// Memory: at most limits.queue_bytes of pictures (or one item, where that is more) wait or are
+/// being answered, beside what each decoder holds; results of limits.inputs_in_flight inputs.
 RunSummary run_graph(const Graph& graph, const std::vector<ListedInput>& inputs, engine::Engine* engine,
-                     stages::Sink& sink, Progress& progress, std::stop_token stop);
+                     stages::Sink& sink, Progress& progress, std::stop_token stop,
+                     const RunOptions& options = {});
 
 }  // namespace reelfolio::pipeline

@@ -1,0 +1,105 @@
+#include "pipeline/graph_settings.h"
+
+#include <algorithm>
+#include <array>
+
+#include "pipeline/names.h"
+#include "pipeline/param_values.h"
+
+namespace reelfolio::pipeline {
+
+namespace {
+
+using stages::ParamSpec;
+using stages::ParamType;
+
+// Words of `weights` that only a packed model has.
+constexpr std::array<std::string_view, 3> kPackedWeights = {"int8", "int4", "int2"};
+
+ParamSpec param(std::string name, ParamType type) {
+  ParamSpec spec;
+  spec.name = std::move(name);
+  spec.type = type;
+  return spec;
+}
+
+ParamSpec count(std::string name, int default_value, int max) {
+  ParamSpec spec = param(std::move(name), ParamType::integer);
+  spec.default_value = static_cast<std::int64_t>(default_value);
+  spec.min = 1;
+  spec.max = max;
+  return spec;
+}
+
+std::vector<std::string> text_list(const stages::Params& params, const std::string& name) {
+  return params.has(name) ? params.text_list(name) : std::vector<std::string>();
+}
+
+}  // namespace
+
+void check_version(const GraphSpec& spec) {
+  const SpecValue& version = spec.version;
+  if (std::holds_alternative<std::monostate>(version.data)) {
+    throw ConfigError(version.where, "has no 'version', expected version: 1");
+  }
+  const auto* scalar = std::get_if<SpecValue::Scalar>(&version.data);
+  if (scalar == nullptr || scalar->quoted || scalar->text != "1") {
+    throw ConfigError(version.where, "'version' is " + describe(version) + ", expected 1");
+  }
+}
+
+ModelSettings read_model_settings(const SpecValue::Map& section) {
+  for (const SpecValue::MapEntry& entry : section) {
+    const auto* scalar = std::get_if<SpecValue::Scalar>(&entry.value.data);
+    if (entry.key != "weights" || scalar == nullptr) continue;
+    if (std::find(kPackedWeights.begin(), kPackedWeights.end(), scalar->text) != kPackedWeights.end()) {
+      throw ConfigError(entry.value.where, "'weights' is " + in_quotes(scalar->text) +
+                                               ", which needs a packed model; expected one of f32, bf16");
+    }
+  }
+  ParamSpec weights = param("weights", ParamType::choice);
+  weights.choices = {"f32", "bf16"};
+  weights.default_value = std::string(weight_type_name(ModelSettings{}.weights));
+  const stages::Params params =
+      read_params(section, {param("path", ParamType::path), weights}, {}, "'model'", {});
+  ModelSettings settings;
+  if (params.has("path")) settings.path = params.text("path");
+  settings.weights =
+      params.text("weights") == "f32" ? engine::ops::WeightType::f32 : engine::ops::WeightType::bf16;
+  return settings;
+}
+
+InputSettings read_input_settings(const SpecValue::Map& section) {
+  const stages::Params params =
+      read_params(section,
+                  {param("paths", ParamType::text_list), param("include", ParamType::text_list),
+                   param("exclude", ParamType::text_list)},
+                  {}, "'inputs'", {});
+  InputSettings settings;
+  for (const std::string& path : text_list(params, "paths")) settings.paths.emplace_back(path);
+  settings.include = text_list(params, "include");
+  settings.exclude = text_list(params, "exclude");
+  return settings;
+}
+
+std::filesystem::path read_output_path(const SpecValue::Map& section) {
+  const stages::Params params = read_params(section, {param("path", ParamType::path)}, {}, "'output'", {});
+  return params.has("path") ? std::filesystem::path(params.text("path")) : std::filesystem::path();
+}
+
+Limits read_limits(const SpecValue::Map& section) {
+  Limits limits;
+  const stages::Params params =
+      read_params(section,
+                  {count("decoders", limits.decoders, 256), param("queue_bytes", ParamType::text),
+                   count("inputs_in_flight", limits.inputs_in_flight, 100'000)},
+                  {}, "'limits'", {});
+  limits.decoders = static_cast<int>(params.integer("decoders"));
+  limits.inputs_in_flight = static_cast<int>(params.integer("inputs_in_flight"));
+  for (const SpecValue::MapEntry& entry : section) {
+    if (entry.key == "queue_bytes") limits.queue_bytes = read_size(entry.value, entry.key);
+  }
+  return limits;
+}
+
+}  // namespace reelfolio::pipeline

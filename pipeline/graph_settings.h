@@ -1,0 +1,14 @@
+#pragma once
+
+#include "pipeline/graph.h"
+
+/// The sections of a graph beside its stages. Each function throws ConfigError.
+namespace reelfolio::pipeline {
+
+void check_version(const GraphSpec& spec);
+ModelSettings read_model_settings(const SpecValue::Map& section);
+InputSettings read_input_settings(const SpecValue::Map& section);
+std::filesystem::path read_output_path(const SpecValue::Map& section);
+Limits read_limits(const SpecValue::Map& section);
+
+}  // namespace reelfolio::pipeline

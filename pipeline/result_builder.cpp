@@ -1,0 +1,87 @@
+#include "pipeline/result_builder.h"
+
+#include <algorithm>
+#include <limits>
+#include <tuple>
+
+namespace reelfolio::pipeline {
+
+namespace {
+
+constexpr int kWholeInput = std::numeric_limits<int>::max();
+
+}  // namespace
+
+ResultBuilder::ResultBuilder(const Graph& graph, std::shared_ptr<const stages::InputFile> input)
+    : graph_(graph), input_(std::move(input)) {}
+
+ResultBuilder::UnitKey ResultBuilder::key_of(const stages::Unit& unit) const {
+  const auto producer = std::find_if(graph_.stages.begin(), graph_.stages.end(),
+                                     [&](const GraphStage& stage) { return stage.name == unit.producer; });
+  return {static_cast<int>(producer - graph_.stages.begin()), unit.index};
+}
+
+bool ResultBuilder::add_unit(std::shared_ptr<const stages::Unit> unit) {
+  UnitState& state = units_[key_of(*unit)];
+  if (state.unit) return false;
+  state.unit = std::move(unit);
+  return true;
+}
+
+void ResultBuilder::add_frames(const stages::Unit& unit, const std::vector<stages::Picture>& pictures) {
+  UnitState& state = units_[key_of(unit)];
+  for (const stages::Picture& picture : pictures) {
+    if (picture.time_s) state.frame_times_s.push_back(*picture.time_s);
+  }
+}
+
+void ResultBuilder::add_attempt(const stages::Unit& unit) {
+  ++units_[key_of(unit)].attempts;
+}
+
+void ResultBuilder::add_result(int stage, const stages::Unit& unit, stages::Json value) {
+  units_[key_of(unit)].results.emplace(stage, std::move(value));
+}
+
+void ResultBuilder::add_error(int stage, std::shared_ptr<const stages::Unit> unit, std::string code,
+                              std::string message) {
+  const UnitKey key = unit ? key_of(*unit) : UnitKey(kWholeInput, 0);
+  if (unit) units_[key].failed = true;
+  std::string name = stage == GraphStage::kInputs ? "inputs" : graph_.stages[stage].name;
+  errors_.push_back({key, stage, {std::move(name), std::move(unit), std::move(code), std::move(message)}});
+}
+
+stages::InputResult ResultBuilder::finish() {
+  stages::InputResult result;
+  result.input = std::move(input_);
+  bool succeeded = false;
+  for (auto& [key, state] : units_) {
+    if (!state.unit) continue;
+    succeeded = succeeded || !state.results.empty() || (state.attempts == 0 && !state.failed);
+    stages::UnitResult unit;
+    unit.unit = std::move(state.unit);
+    unit.frame_times_s = std::move(state.frame_times_s);
+    std::sort(unit.frame_times_s.begin(), unit.frame_times_s.end());
+    unit.frame_times_s.erase(std::unique(unit.frame_times_s.begin(), unit.frame_times_s.end()),
+                             unit.frame_times_s.end());
+    for (auto& [stage, value] : state.results) {
+      unit.results.emplace_back(graph_.stages[stage].name, std::move(value));
+    }
+    result.units.push_back(std::move(unit));
+  }
+  std::stable_sort(errors_.begin(), errors_.end(), [](const Error& a, const Error& b) {
+    return std::tie(a.key, a.stage) < std::tie(b.key, b.stage);
+  });
+  for (Error& error : errors_) result.errors.push_back(std::move(error.record));
+
+  if (!result.errors.empty()) {
+    result.status = succeeded ? stages::InputStatus::partial : stages::InputStatus::failed;
+  } else {
+    result.status = taken_ ? stages::InputStatus::ok : stages::InputStatus::skipped;
+  }
+  units_.clear();
+  errors_.clear();
+  return result;
+}
+
+}  // namespace reelfolio::pipeline

@@ -1,0 +1,143 @@
+#include "pipeline/run_report.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <fstream>
+#include <string_view>
+
+#include "pipeline/names.h"
+#include "stages/write_jsonl.h"
+
+namespace reelfolio::pipeline {
+
+namespace {
+
+/// A file descriptor that closes itself.
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  ~Descriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int get() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+[[noreturn]] void fail(const std::filesystem::path& path, int error) {
+  throw stages::OutputError(path.string() + ": cannot be written: " + system_message(error), false);
+}
+
+}  // namespace
+
+Machine this_machine() {
+  Machine machine;
+  std::ifstream cpuinfo("/proc/cpuinfo");
+  for (std::string line; machine.cpu.empty() && std::getline(cpuinfo, line);) {
+    constexpr std::string_view kKey = "model name";
+    const std::size_t colon = line.find(": ");
+    if (line.compare(0, kKey.size(), kKey) == 0 && colon != std::string::npos)
+      machine.cpu = line.substr(colon + 2);
+  }
+  cpu_set_t cores;
+  CPU_ZERO(&cores);
+  if (::sched_getaffinity(0, sizeof cores, &cores) == 0) machine.cores = CPU_COUNT(&cores);
+  const long pages = ::sysconf(_SC_PHYS_PAGES);
+  const long page_bytes = ::sysconf(_SC_PAGESIZE);
+  if (pages > 0 && page_bytes > 0) {
+    machine.memory_bytes = static_cast<std::uint64_t>(pages) * static_cast<std::uint64_t>(page_bytes);
+  }
+  return machine;
+}
+
+std::uint64_t peak_memory_bytes() {
+  rusage usage{};
+  if (::getrusage(RUSAGE_SELF, &usage) != 0) return 0;
+  return static_cast<std::uint64_t>(std::max(usage.ru_maxrss, 0L)) * 1024;
+}
+
+std::string run_report_json(const RunReport& report) {
+  using stages::Json;
+  Json document;
+  document["version"] = report.version;
+  document["graph_fingerprint"] = report.graph_fingerprint;
+  document["model_fingerprint"] =
+      report.model_fingerprint.empty() ? Json(nullptr) : Json(report.model_fingerprint);
+  document["machine"] = {{"cpu", report.machine.cpu},
+                         {"cores", report.machine.cores},
+                         {"memory_bytes", report.machine.memory_bytes}};
+  Json& options = document["options"] = Json::object();
+  for (const auto& [name, value] : report.options) options[name] = value;
+  document["started_at"] = report.started_at;
+  document["seconds"] = report.seconds;
+  document["interrupted"] = report.summary.interrupted;
+  document["counts"] = {{"inputs", report.summary.inputs},   {"ok", report.summary.ok},
+                        {"partial", report.summary.partial}, {"failed", report.summary.failed},
+                        {"skipped", report.summary.skipped}, {"reused", report.summary.reused},
+                        {"units", report.summary.units}};
+  Json& stages = document["stages"] = Json::object();
+  for (const auto& [name, cost] : report.summary.stage_costs) {
+    stages[name] = {{"seconds", cost.seconds},
+                    {"items", cost.items},
+                    {"prompt_tokens", cost.prompt_tokens},
+                    {"generated_tokens", cost.generated_tokens}};
+  }
+  document["engine"] = {{"prefill_tokens", report.engine.prefill_tokens},
+                        {"decode_tokens", report.engine.decode_tokens},
+                        {"images", report.engine.images},
+                        {"vision_s", report.engine.vision_s},
+                        {"prefill_s", report.engine.prefill_s},
+                        {"decode_s", report.engine.decode_s}};
+  document["peak_memory_bytes"] = report.peak_memory;
+  return document.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+std::filesystem::path run_report_path(const std::filesystem::path& output) {
+  std::filesystem::path path = output;
+  path += ".run.json";
+  return path;
+}
+
+void write_run_report(const std::filesystem::path& path, const RunReport& report) {
+  const std::string text = run_report_json(report);
+  std::filesystem::path folder = path.parent_path();
+  if (folder.empty()) folder = ".";
+  std::string temporary = (folder / ("." + path.filename().string() + ".XXXXXX")).string();
+  {
+    const Descriptor file(::mkostemp(temporary.data(), O_CLOEXEC));
+    if (file.get() < 0) fail(path, errno);
+    int error = 0;
+    for (std::size_t done = 0; done < text.size() && error == 0;) {
+      const ssize_t wrote = ::write(file.get(), text.data() + done, text.size() - done);
+      if (wrote >= 0) {
+        done += static_cast<std::size_t>(wrote);
+      } else if (errno != EINTR) {
+        error = errno;
+      }
+    }
+    // mkostemp makes files that only their owner reads; a report is as public as its output.
+    const mode_t mask = ::umask(0);
+    ::umask(mask);
+    if (error == 0 && ::fchmod(file.get(), 0666 & ~mask) != 0) error = errno;
+    if (error == 0 && ::fsync(file.get()) != 0) error = errno;
+    if (error == 0 && ::rename(temporary.c_str(), path.c_str()) != 0) error = errno;
+    if (error != 0) {
+      ::unlink(temporary.c_str());
+      fail(path, error);
+    }
+  }
+  const Descriptor directory(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (directory.get() < 0 || (::fsync(directory.get()) != 0 && errno != EINVAL)) fail(path, errno);
+}
+
+}  // namespace reelfolio::pipeline

@@ -1,0 +1,679 @@
+#include "pipeline/scheduler.h"
+
+#include <algorithm>
+#include <condition_variable>
+#include <deque>
+#include <exception>
+#include <mutex>
+#include <stdexcept>
+#include <thread>
+
+#include "pipeline/result_builder.h"
+#include "stages/probe.h"
+
+namespace reelfolio::pipeline {
+
+namespace {
+
+using stages::Cancelled;
+using stages::ItemError;
+
+constexpr const char* kInternalError = "internal.error";
+// What an item costs beside its pictures, so that items without any are bounded too.
+constexpr std::size_t kItemBytes = 1024;
+
+/// One input on its way from the list to the sink. It is
+///   begun     when a decoder takes it
+///   decoded   when that decoder has made all its items (or has given up on it)
+///   finished  when it is decoded and the engine has answered the last of its items;
+///             the calling thread then writes it in its turn and forgets it.
+/// Every member is guarded by Scheduler::mutex_.
+struct InputRun {
+  explicit InputRun(const Graph& graph, std::shared_ptr<const stages::InputFile> input)
+      : builder(graph, std::move(input)) {}
+
+  struct UnitWork {
+    int pending = 0;      ///< items of it that wait for the engine
+    bool closed = false;  ///< no further items will come
+  };
+
+  ResultBuilder builder;
+  std::optional<stages::InputResult> reused;
+  std::map<const stages::Unit*, UnitWork> units;
+  int pending = 0;  ///< items that wait for the engine
+  bool decoded = false;
+  bool given_up = false;  ///< a worker broke down: nothing more is made of this input
+
+  bool finished() const { return decoded && pending == 0; }
+};
+
+/// An item that language stages are to be asked about.
+struct QueuedItem {
+  std::shared_ptr<InputRun> run;
+  stages::Item item;
+  std::vector<int> stages;
+  std::size_t bytes = 0;
+};
+
+/// Seconds by stage of one thread. Stages nest as workers emit; each is charged for its own time.
+class StageTimer {
+ public:
+  /// Time that belongs to no stage (waiting for room).
+  static constexpr int kNobody = -2;
+
+  StageTimer(const Clock& clock, std::size_t num_stages) : clock_(clock), seconds_(num_stages + 1) {}
+
+  void enter(int stage) {
+    charge();
+    nested_.push_back(stage);
+  }
+  void leave() {
+    charge();
+    nested_.pop_back();
+  }
+  /// Index GraphStage::kInputs + 1 and on.
+  const std::vector<double>& seconds() const { return seconds_; }
+
+ private:
+  void charge() {
+    const double now_s = clock_.now_s();
+    if (!nested_.empty() && nested_.back() != kNobody) seconds_[nested_.back() + 1] += now_s - since_s_;
+    since_s_ = now_s;
+  }
+
+  const Clock& clock_;
+  double since_s_ = 0;
+  std::vector<int> nested_;
+  std::vector<double> seconds_;
+};
+
+class TimedStage {
+ public:
+  TimedStage(StageTimer& timer, int stage) : timer_(timer) { timer_.enter(stage); }
+  ~TimedStage() { timer_.leave(); }
+  TimedStage(const TimedStage&) = delete;
+  TimedStage& operator=(const TimedStage&) = delete;
+
+ private:
+  StageTimer& timer_;
+};
+
+class Decoder;
+
+/// State of a run. The calling thread is in `run`; each decoder thread in `decode_inputs`.
+class Scheduler {
+ public:
+  Scheduler(const Graph& graph, const std::vector<ListedInput>& inputs, engine::Engine* engine,
+            stages::Sink& sink, Progress& progress, std::stop_token stop, const RunOptions& options)
+      : graph_(graph),
+        inputs_(inputs),
+        engine_(engine),
+        sink_(sink),
+        progress_(progress),
+        stop_(std::move(stop)),
+        history_(options.history),
+        probe_(options.probe ? options.probe : ProbeFunction(stages::probe_input)),
+        clock_(options.clock != nullptr ? *options.clock : steady_clock()),
+        takers_(graph.stages.size() + 1),
+        costs_(graph.stages.size() + 1) {
+    for (std::size_t i = 0; i < graph.stages.size(); ++i) {
+      for (int source : graph.stages[i].from) takers_[source + 1].push_back(static_cast<int>(i));
+    }
+  }
+
+  RunSummary run();
+
+ private:
+  friend class Decoder;
+
+  // Decoder threads.
+  void decode_inputs();
+  std::shared_ptr<InputRun> next_input(std::size_t& index);
+  void enqueue(QueuedItem item);
+  void add_costs(const StageTimer& timer, const std::vector<std::uint64_t>& items);
+
+  // The calling thread.
+  void work();
+  std::vector<std::shared_ptr<InputRun>> take_finished();
+  void write(InputRun& run);
+  void answer(QueuedItem work);
+  bool ask(const QueuedItem& work, std::span<const int> stages,
+           std::span<const std::vector<engine::Request>> requests);
+  void take_answers(const QueuedItem& work, int stage, std::span<const engine::Answer> answers);
+  void share_out(double seconds, std::span<const int> stages,
+                 std::span<const std::vector<engine::Request>> requests,
+                 std::span<const engine::Answer> answers);
+
+  // Any thread.
+  void begin_stop();
+  bool stopping() {
+    const std::lock_guard lock(mutex_);
+    return stopping_;
+  }
+  void add_error(InputRun& run, int stage, std::shared_ptr<const stages::Unit> unit, std::string code,
+                 std::string message) {
+    const std::lock_guard lock(mutex_);
+    run.builder.add_error(stage, std::move(unit), std::move(code), std::move(message));
+  }
+  template <class Report>
+  void report(Report&& what) {
+    const std::lock_guard lock(progress_mutex_);
+    what(progress_);
+  }
+  void report_unit_done() {
+    const engine::EngineStats stats = engine_ != nullptr ? engine_->stats() : engine::EngineStats{};
+    report([&](Progress& progress) { progress.unit_done(stats); });
+  }
+
+  const Graph& graph_;
+  const std::vector<ListedInput>& inputs_;
+  engine::Engine* engine_;
+  stages::Sink& sink_;
+  Progress& progress_;
+  std::stop_token stop_;
+  History* history_;
+  ProbeFunction probe_;
+  const Clock& clock_;
+  /// Stages that name source s in `from`, at s + 1.
+  std::vector<std::vector<int>> takers_;
+
+  std::mutex progress_mutex_;  ///< Progress hears one thread at a time; never held with mutex_
+
+  std::mutex mutex_;                       ///< guards what follows, and every InputRun
+  std::condition_variable engine_wakes_;   ///< an item, a finished input, a failure or a stop
+  std::condition_variable decoders_wake_;  ///< room in the queue or the window, or a stop
+  std::map<std::size_t, std::shared_ptr<InputRun>> window_;  ///< begun and not yet written, by index
+  std::size_t next_ = 0;                                     ///< the first input not yet begun
+  std::size_t written_ = 0;                                  ///< inputs before this one are written
+  std::deque<QueuedItem> queue_;
+  std::size_t queue_bytes_ = 0;  ///< of the queue and of the item being answered
+  bool stopping_ = false;
+  std::exception_ptr failure_;                ///< of a decoder thread, not an input's fault
+  std::vector<RunSummary::StageCost> costs_;  ///< at stage + 1
+
+  RunSummary summary_;  ///< the calling thread's
+};
+
+/// What one decoder thread holds: workers with what they have open, and the input in hand.
+class Decoder {
+ public:
+  explicit Decoder(Scheduler& scheduler)
+      : scheduler_(scheduler),
+        timer_(scheduler.clock_, scheduler.graph_.stages.size()),
+        items_(scheduler.graph_.stages.size() + 1),
+        workers_(scheduler.graph_.stages.size()) {}
+  ~Decoder() { scheduler_.add_costs(timer_, items_); }
+  Decoder(const Decoder&) = delete;
+  Decoder& operator=(const Decoder&) = delete;
+
+  /// Makes all items of one input. Throws Cancelled if the run stops.
+  void decode(const std::shared_ptr<InputRun>& run, const ListedInput& listed) {
+    run_ = run;
+    scheduler_.report([&](Progress& progress) { progress.input_started(listed.name); });
+    try {
+      if (open(listed)) {
+        offer(GraphStage::kInputs, stages::Item{input_, nullptr, {}});
+        close_input();
+      }
+    } catch (const Cancelled&) {
+      // Workers that were left in the middle of something are not used again.
+      for (auto& worker : workers_) worker.reset();
+      input_.reset();
+      run_.reset();
+      if (scheduler_.stopping()) throw;
+      return;
+    }
+    input_.reset();
+    run_.reset();
+  }
+
+ private:
+  class StageEmitter : public stages::Emitter {
+   public:
+    StageEmitter(Decoder& decoder, int stage) : decoder_(decoder), stage_(stage) {}
+    void emit(stages::Item item) override { decoder_.emitted(stage_, std::move(item)); }
+    void error(const ItemError& error, std::shared_ptr<const stages::Unit> unit) override {
+      decoder_.check_cancelled();
+      decoder_.scheduler_.add_error(*decoder_.run_, stage_, std::move(unit), error.code(), error.what());
+    }
+
+   private:
+    Decoder& decoder_;
+    int stage_;
+  };
+
+  /// Probes the input. False: there is nothing to decode.
+  bool open(const ListedInput& listed) {
+    if (!listed.error.empty()) {
+      fail(GraphStage::kInputs, nullptr, "input.unreadable", listed.error);
+      return false;
+    }
+    const TimedStage timed(timer_, GraphStage::kInputs);
+    ++items_[0];
+    try {
+      input_ = std::make_shared<const stages::InputFile>(scheduler_.probe_(listed.path, listed.name));
+    } catch (const ItemError& error) {
+      fail(GraphStage::kInputs, nullptr, error.code(), error.what());
+      return false;
+    } catch (const std::exception& error) {
+      fail(GraphStage::kInputs, nullptr, kInternalError, error.what());
+      return false;
+    }
+    std::optional<stages::InputResult> known;
+    if (scheduler_.history_ != nullptr) known = scheduler_.history_->find(*input_);
+    const std::lock_guard lock(scheduler_.mutex_);
+    run_->builder.set_input(input_);
+    if (known) {
+      known->input = input_;
+      run_->reused = std::move(known);
+      return false;
+    }
+    if (input_->media == stages::MediaKind::unknown) {
+      run_->builder.add_error(GraphStage::kInputs, nullptr, "input.unsupported",
+                              "the content is no video, PDF, image, sound or text");
+      return false;
+    }
+    return true;
+  }
+
+  /// Hands an item of `source` to every stage that takes it: language stages through the queue,
+  /// transforms at once, on this thread.
+  void offer(int source, const stages::Item& item) {
+    const auto type = item_type(item);
+    if (!type) return;
+    std::vector<int> language;
+    std::vector<int> transforms;
+    for (int taker : scheduler_.takers_[source + 1]) {
+      const GraphStage& stage = scheduler_.graph_.stages[taker];
+      if (std::find(stage.receives.begin(), stage.receives.end(), *type) == stage.receives.end()) continue;
+      (stage.language ? language : transforms).push_back(taker);
+    }
+    if (source == GraphStage::kInputs && !(language.empty() && transforms.empty())) {
+      const std::lock_guard lock(scheduler_.mutex_);
+      run_->builder.set_taken();
+    }
+    if (!language.empty()) {
+      const TimedStage waiting(timer_, StageTimer::kNobody);
+      scheduler_.enqueue({run_, item, std::move(language), 0});
+    }
+    for (int taker : transforms) process(taker, item);
+  }
+
+  void process(int stage, const stages::Item& item) {
+    const TimedStage timed(timer_, stage);
+    ++items_[stage + 1];
+    try {
+      auto& worker = workers_[stage];
+      if (!worker) worker = scheduler_.graph_.stages[stage].transform->make_worker();
+      StageEmitter emitter(*this, stage);
+      worker->process(item, emitter);
+    } catch (const ItemError& error) {
+      fail(stage, item.unit, error.code(), error.what());
+    } catch (const Cancelled&) {
+      throw;
+    } catch (const std::exception& error) {
+      give_up(stage, item.unit, error.what());
+    } catch (...) {
+      give_up(stage, item.unit, "an exception of unknown type");
+    }
+    check_cancelled();  // a worker may have kept a Cancelled to itself
+  }
+
+  void emitted(int stage, stages::Item item) {
+    check_cancelled();
+    item.input = input_;
+    const bool is_new = item.unit && item.unit->producer == scheduler_.graph_.stages[stage].name;
+    const std::shared_ptr<const stages::Unit> unit = item.unit;
+    if (unit) {
+      bool doubled = false;
+      {
+        const std::lock_guard lock(scheduler_.mutex_);
+        doubled = is_new && !run_->builder.add_unit(unit);
+        if (!doubled) run_->builder.add_frames(*unit, item.pictures);
+        if (is_new && !doubled) run_->units[unit.get()];
+      }
+      if (doubled) give_up(stage, unit, "unit " + std::to_string(unit->index) + " was emitted twice");
+      if (is_new) scheduler_.report([](Progress& progress) { progress.unit_found(); });
+    }
+    offer(stage, item);
+    if (is_new) close_unit(*unit);
+  }
+
+  /// No more items of this unit will come.
+  void close_unit(const stages::Unit& unit) {
+    bool done = false;
+    {
+      const std::lock_guard lock(scheduler_.mutex_);
+      InputRun::UnitWork& work = run_->units[&unit];
+      work.closed = true;
+      done = work.pending == 0;
+      if (done) run_->units.erase(&unit);
+    }
+    if (done) scheduler_.report_unit_done();
+  }
+
+  void close_input() {
+    for (std::size_t i = 0; i < workers_.size(); ++i) {
+      if (!workers_[i]) continue;
+      const int stage = static_cast<int>(i);
+      const TimedStage timed(timer_, stage);
+      try {
+        workers_[i]->end_input();
+      } catch (const ItemError& error) {
+        fail(stage, nullptr, error.code(), error.what());
+      } catch (const std::exception& error) {
+        fail(stage, nullptr, kInternalError, error.what());
+        workers_[i].reset();
+      }
+    }
+  }
+
+  void fail(int stage, std::shared_ptr<const stages::Unit> unit, const std::string& code,
+            const std::string& message) {
+    scheduler_.add_error(*run_, stage, std::move(unit), code, message);
+  }
+
+  /// A worker broke down in a way that is no ItemError: the input is given up, and the
+  /// workers above it unwind as they do when a run stops.
+  [[noreturn]] void give_up(int stage, std::shared_ptr<const stages::Unit> unit, const std::string& message) {
+    fail(stage, std::move(unit), kInternalError, message);
+    {
+      const std::lock_guard lock(scheduler_.mutex_);
+      run_->given_up = true;
+    }
+    throw Cancelled{};
+  }
+
+  void check_cancelled() {
+    const std::lock_guard lock(scheduler_.mutex_);
+    if (scheduler_.stopping_ || run_->given_up) throw Cancelled{};
+  }
+
+  Scheduler& scheduler_;
+  StageTimer timer_;
+  std::vector<std::uint64_t> items_;  ///< at stage + 1
+  std::vector<std::unique_ptr<stages::Transform::Worker>> workers_;
+  std::shared_ptr<InputRun> run_;
+  std::shared_ptr<const stages::InputFile> input_;
+};
+
+void Scheduler::begin_stop() {
+  const std::lock_guard lock(mutex_);
+  stopping_ = true;
+  engine_wakes_.notify_all();
+  decoders_wake_.notify_all();
+}
+
+std::shared_ptr<InputRun> Scheduler::next_input(std::size_t& index) {
+  std::unique_lock lock(mutex_);
+  const auto in_flight = static_cast<std::size_t>(graph_.limits.inputs_in_flight);
+  decoders_wake_.wait(lock,
+                      [&] { return stopping_ || next_ == inputs_.size() || next_ < written_ + in_flight; });
+  if (stopping_ || next_ == inputs_.size()) return nullptr;
+  index = next_++;
+  stages::InputFile listed;
+  listed.name = inputs_[index].name;
+  listed.path = inputs_[index].path;
+  auto run = std::make_shared<InputRun>(graph_, std::make_shared<const stages::InputFile>(std::move(listed)));
+  window_.emplace(index, run);
+  return run;
+}
+
+void Scheduler::decode_inputs() {
+  try {
+    Decoder decoder(*this);
+    std::size_t index = 0;
+    while (const auto run = next_input(index)) {
+      decoder.decode(run, inputs_[index]);
+      const std::lock_guard lock(mutex_);
+      run->decoded = true;
+      engine_wakes_.notify_all();
+    }
+  } catch (const Cancelled&) {
+    // The run stops: the input in hand stays undecoded and is dropped.
+  } catch (...) {
+    {
+      const std::lock_guard lock(mutex_);
+      if (!failure_) failure_ = std::current_exception();
+    }
+    begin_stop();
+  }
+}
+
+void Scheduler::enqueue(QueuedItem work) {
+  work.bytes = kItemBytes + work.item.picture_bytes();
+  if (work.item.unit && work.item.unit->text) work.bytes += work.item.unit->text->size();
+  std::unique_lock lock(mutex_);
+  // An item larger than the whole bound goes alone.
+  decoders_wake_.wait(lock, [&] {
+    return stopping_ || queue_bytes_ == 0 || queue_bytes_ + work.bytes <= graph_.limits.queue_bytes;
+  });
+  if (stopping_) throw Cancelled{};
+  queue_bytes_ += work.bytes;
+  ++work.run->pending;
+  if (work.item.unit) {
+    ++work.run->units[work.item.unit.get()].pending;
+    for (std::size_t i = 0; i < work.stages.size(); ++i) work.run->builder.add_attempt(*work.item.unit);
+  }
+  queue_.push_back(std::move(work));
+  engine_wakes_.notify_all();
+}
+
+void Scheduler::add_costs(const StageTimer& timer, const std::vector<std::uint64_t>& items) {
+  const std::lock_guard lock(mutex_);
+  for (std::size_t i = 0; i < costs_.size(); ++i) {
+    costs_[i].seconds += timer.seconds()[i];
+    costs_[i].items += items[i];
+  }
+}
+
+/// The finished inputs at the front of the window, in order; they leave it.
+std::vector<std::shared_ptr<InputRun>> Scheduler::take_finished() {
+  std::vector<std::shared_ptr<InputRun>> finished;
+  while (!window_.empty() && window_.begin()->first == written_ + finished.size() &&
+         window_.begin()->second->finished()) {
+    finished.push_back(std::move(window_.begin()->second));
+    window_.erase(window_.begin());
+  }
+  return finished;
+}
+
+void Scheduler::write(InputRun& run) {
+  const bool reused = run.reused.has_value();
+  const stages::InputResult result = reused ? std::move(*run.reused) : run.builder.finish();
+  if (history_ != nullptr && !reused) history_->record(result);
+  sink_.write(result);
+  ++summary_.inputs;
+  summary_.units += result.units.size();
+  if (reused) ++summary_.reused;
+  switch (result.status) {
+    case stages::InputStatus::ok:
+      ++summary_.ok;
+      break;
+    case stages::InputStatus::partial:
+      ++summary_.partial;
+      break;
+    case stages::InputStatus::failed:
+      ++summary_.failed;
+      break;
+    case stages::InputStatus::skipped:
+      ++summary_.skipped;
+      break;
+  }
+  report([&](Progress& progress) { progress.input_done(result); });
+}
+
+void Scheduler::work() {
+  std::unique_lock lock(mutex_);
+  while (written_ < inputs_.size()) {
+    auto finished = take_finished();
+    if (!finished.empty()) {
+      for (auto& run : finished) {
+        lock.unlock();
+        write(*run);
+        run.reset();
+        lock.lock();
+        ++written_;
+        decoders_wake_.notify_all();
+      }
+      continue;
+    }
+    if (stopping_) return;
+    if (!queue_.empty()) {
+      QueuedItem item = std::move(queue_.front());
+      queue_.pop_front();
+      lock.unlock();
+      answer(std::move(item));
+      lock.lock();
+      continue;
+    }
+    engine_wakes_.wait(lock);
+  }
+}
+
+void Scheduler::answer(QueuedItem work) {
+  InputRun& run = *work.run;
+  std::vector<int> stages;
+  std::vector<std::vector<engine::Request>> requests;
+  for (int stage : work.stages) {
+    {
+      const std::lock_guard lock(mutex_);
+      ++costs_[stage + 1].items;
+    }
+    try {
+      if (!work.item.unit) throw std::logic_error("a language stage received an item without a unit");
+      requests.push_back(graph_.stages[stage].language->requests(work.item));
+      stages.push_back(stage);
+    } catch (const ItemError& error) {
+      add_error(run, stage, work.item.unit, error.code(), error.what());
+    } catch (const std::exception& error) {
+      add_error(run, stage, work.item.unit, kInternalError, error.what());
+    }
+  }
+  // One request that the model cannot take fails the joint call before any work is done;
+  // alone, it costs only the stage that made it.
+  if (!stages.empty() && !ask(work, stages, requests)) {
+    for (std::size_t i = 0; i < stages.size() && !stop_.stop_requested(); ++i) {
+      ask(work, std::span(stages).subspan(i, 1), std::span(requests).subspan(i, 1));
+    }
+  }
+  if (stop_.stop_requested()) return;  // cut off: the input is dropped
+
+  bool unit_done = false;
+  const stages::Unit* unit = work.item.unit.get();
+  {
+    const std::lock_guard lock(mutex_);
+    queue_bytes_ -= work.bytes;
+    --run.pending;
+    if (const auto found = run.units.find(unit); found != run.units.end()) {
+      unit_done = --found->second.pending == 0 && found->second.closed;
+      if (unit_done) run.units.erase(found);
+    }
+    decoders_wake_.notify_all();
+  }
+  if (unit_done) report_unit_done();
+}
+
+/// One engine call for `requests[i]` of `stages[i]`. False: the model cannot take a request of
+/// some stage, of which there are several.
+bool Scheduler::ask(const QueuedItem& work, std::span<const int> stages,
+                    std::span<const std::vector<engine::Request>> requests) {
+  std::vector<engine::Request> all;
+  for (const auto& list : requests) all.insert(all.end(), list.begin(), list.end());
+  std::vector<engine::Answer> answers;
+  const double start_s = clock_.now_s();
+  try {
+    if (!all.empty()) answers = engine_->answer(all, stop_);
+  } catch (const engine::RequestError& error) {
+    if (stages.size() > 1) return false;
+    add_error(*work.run, stages[0], work.item.unit, "request.refused", error.what());
+    return true;
+  }
+  if (stop_.stop_requested()) return true;
+  if (answers.size() != all.size()) throw std::logic_error("the engine returned another number of answers");
+  share_out(clock_.now_s() - start_s, stages, requests, answers);
+  std::size_t first = 0;
+  for (std::size_t i = 0; i < stages.size(); ++i) {
+    take_answers(work, stages[i], std::span(answers).subspan(first, requests[i].size()));
+    first += requests[i].size();
+  }
+  return true;
+}
+
+void Scheduler::take_answers(const QueuedItem& work, int stage, std::span<const engine::Answer> answers) {
+  try {
+    stages::Json value = graph_.stages[stage].language->result(work.item, answers);
+    const std::lock_guard lock(mutex_);
+    work.run->builder.add_result(stage, *work.item.unit, std::move(value));
+  } catch (const ItemError& error) {
+    add_error(*work.run, stage, work.item.unit, error.code(), error.what());
+  } catch (const std::exception& error) {
+    add_error(*work.run, stage, work.item.unit, kInternalError, error.what());
+  }
+}
+
+void Scheduler::share_out(double seconds, std::span<const int> stages,
+                          std::span<const std::vector<engine::Request>> requests,
+                          std::span<const engine::Answer> answers) {
+  const auto computed = [](const engine::Answer& answer) {
+    return static_cast<double>(answer.prompt_tokens - answer.shared_prompt_tokens + answer.generated_tokens);
+  };
+  double total = 0;
+  for (const engine::Answer& answer : answers) total += computed(answer);
+  const std::lock_guard lock(mutex_);
+  std::size_t next = 0;
+  for (std::size_t i = 0; i < stages.size(); ++i) {
+    RunSummary::StageCost& cost = costs_[stages[i] + 1];
+    for (std::size_t k = 0; k < requests[i].size(); ++k, ++next) {
+      const engine::Answer& answer = answers[next];
+      if (total > 0) cost.seconds += seconds * computed(answer) / total;
+      cost.prompt_tokens += static_cast<std::uint64_t>(answer.prompt_tokens);
+      cost.generated_tokens += static_cast<std::uint64_t>(answer.generated_tokens);
+    }
+  }
+}
+
+RunSummary Scheduler::run() {
+  if (graph_.needs_model() && engine_ == nullptr)
+    throw std::logic_error("the graph needs a model, and there is none");
+  report([&](Progress& progress) { progress.run_started(inputs_.size()); });
+  {
+    const std::stop_callback on_stop(stop_, [this] { begin_stop(); });
+    /// Stops and joins the decoders however the scope is left.
+    struct Threads {
+      explicit Threads(Scheduler& scheduler_) : scheduler(scheduler_) {}
+      ~Threads() {
+        scheduler.begin_stop();
+        for (std::thread& thread : threads) thread.join();
+      }
+      Threads(const Threads&) = delete;
+      Threads& operator=(const Threads&) = delete;
+      Scheduler& scheduler;
+      std::vector<std::thread> threads;
+    };
+    Threads decoders(*this);
+    const std::size_t count =
+        std::min(static_cast<std::size_t>(std::max(graph_.limits.decoders, 1)), inputs_.size());
+    decoders.threads.reserve(count);
+    for (std::size_t i = 0; i < count; ++i) decoders.threads.emplace_back([this] { decode_inputs(); });
+    work();
+  }
+  if (failure_) std::rethrow_exception(failure_);
+  summary_.interrupted = written_ < inputs_.size();
+  if (!summary_.interrupted) sink_.finish();
+  summary_.stage_costs["inputs"] = costs_[0];
+  for (std::size_t i = 0; i < graph_.stages.size(); ++i)
+    summary_.stage_costs[graph_.stages[i].name] = costs_[i + 1];
+  report([](Progress& progress) { progress.run_finished(); });
+  return summary_;
+}
+
+}  // namespace
+
+RunSummary run_graph(const Graph& graph, const std::vector<ListedInput>& inputs, engine::Engine* engine,
+                     stages::Sink& sink, Progress& progress, std::stop_token stop,
+                     const RunOptions& options) {
+  return Scheduler(graph, inputs, engine, sink, progress, std::move(stop), options).run();
+}
+
+}  // namespace reelfolio::pipeline
