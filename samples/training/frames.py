@@ -34,6 +34,9 @@ TOO_CLOSE = {("white", "white"), ("black", "black"), ("white", "beige"), ("yello
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six")
 PLACES = ("on the left", "on the right", "at the top", "at the bottom", "in the middle")
 
+# Per soft token of the vision tower: what `cell_targets` describes.
+CELL = 48
+
 # Radius of a shape in pixels of the resized frame (budget 70: about 161,000 pixels).
 MIN_RADIUS, MAX_RADIUS = 27.0, 50.0
 
@@ -42,7 +45,10 @@ CAPTION_PROMPTS = (
     "Describe the scene.", "Caption this image.", "What is in the image?", "What can be seen in the picture?",
     "Describe this image in one sentence.", "Write a short caption for this image.",
     "Describe the image in one sentence.", "Describe what is visible in one sentence.",
+    "Describe what is shown in one or two sentences.", "Describe what is shown.", "Describe the shapes in the picture.",
 )
+# What the `ask` stage puts after a question by default, and other ways to say it.
+QUESTION_SUFFIXES = ("", "\nAnswer with a word or a short phrase.", " Answer in one word.", "\nAnswer briefly.")
 
 
 @dataclass(frozen=True)
@@ -202,13 +208,13 @@ def random_angle(rng, shape):
     return float(rng.uniform(-0.16, 0.16)) if shape != "star" else float(rng.uniform(-0.3, 0.3))
 
 
-def scatter(rng, size, max_shapes=4):
+def scatter(rng, size, max_shapes=5):
     """Unrelated shapes anywhere in a small frame: material for the vision tower alone."""
     height, width = size
     background = str(rng.choice(list(BACKGROUNDS)))
     usable = [c for c in COLOURS if (c, background) not in TOO_CLOSE]
     frame = Frame(width, height, background)
-    for _ in range(int(rng.integers(1, max_shapes + 1))):
+    for _ in range(int(rng.integers(2, max_shapes + 1))):
         r = rng.uniform(MIN_RADIUS * 0.85, MAX_RADIUS)
         for _ in range(20):
             x, y = rng.uniform(0.6 * r, width - 0.6 * r), rng.uniform(0.6 * r, height - 0.6 * r)
@@ -269,6 +275,19 @@ def render(rng, frame, noise=True):
         a = a.astype(np.float32) + rng.standard_normal(a.shape, dtype=np.float32) * sigma
         a = np.clip(a + 0.5, 0, 255).astype(np.uint8)
     return a
+
+
+def cell_targets(frame):
+    """Dense targets, one row per 48 x 48 cell in row-major order:
+    (shape index + 1, colour index + 1, dx, dy) of the shape whose centre lies in the cell, zeros elsewhere.
+    dx and dy run from -0.5 to 0.5 across the cell."""
+    rows, columns = frame.height // CELL, frame.width // CELL
+    out = np.zeros((rows * columns, 4), np.float32)
+    for s in frame.shapes:
+        cx, cy = int(s.x // CELL), int(s.y // CELL)
+        if 0 <= cx < columns and 0 <= cy < rows:
+            out[cy * columns + cx] = (SHAPES.index(s.shape) + 1, list(COLOURS).index(s.colour) + 1, s.x / CELL - cx - 0.5, s.y / CELL - cy - 0.5)
+    return out
 
 
 def _number(n):

@@ -103,16 +103,20 @@ def printed_lines(rng, v):
     """[(left text, right text, size factor, bold)] from the top of the page to its foot."""
     pick = lambda options: str(options[int(rng.integers(0, len(options)))])
     symbol = CURRENCIES[v.currency] if rng.random() < 0.5 else v.currency
-    price = lambda cents: money(cents)
-    with_currency = lambda cents: (f"{symbol} {money(cents)}" if rng.random() < 0.5 or symbol == v.currency else f"{symbol}{money(cents)}") if symbol != v.currency \
-        else (f"{money(cents)} {symbol}" if rng.random() < 0.5 else f"{symbol} {money(cents)}")
+    total = money(v.total_cents())
+    spaced = rng.random() < 0.5
+    if symbol != v.currency:
+        total = f"{symbol} {total}" if spaced else symbol + total
+    else:
+        total = f"{symbol} {total}" if spaced else f"{total} {symbol}"
     lines = []
     if v.vendor is not None:
         lines.append((v.vendor, "", 1.35, True))
-    title = pick(("INVOICE", "Invoice", "RECEIPT", "Receipt"))
+    kind = pick(("Invoice", "Receipt"))
+    title = kind if rng.random() < 0.5 else kind.upper()
     head = []
     if v.number is not None:
-        label = pick(("No.", "Number", "Invoice no.", "Receipt no."))
+        label = pick(("No.", "Number", f"{kind} no."))
         head.append((label, v.number, 1.0, False) if rng.random() < 0.5 else (f"{label} {v.number}", "", 1.0, False))
     if v.date is not None:
         label = pick(("Date", "Date:", "Issued"))
@@ -122,8 +126,8 @@ def printed_lines(rng, v):
     lines.append((title, "", 1.35, True))
     lines += head
     for i in v.items:
-        lines.append((f"{i.quantity} x {i.description}", price(i.amount_cents), 1.0, False))
-    lines.append((pick(("Total", "TOTAL", "Total due", "Amount due")), with_currency(v.total_cents()), 1.15, True))
+        lines.append((f"{i.quantity} x {i.description}", money(i.amount_cents), 1.0, False))
+    lines.append((pick(("Total", "TOTAL", "Total due", "Amount due")), total, 1.15, True))
     if rng.random() < 0.3:
         lines.append((pick(("Thank you!", "Thank you", "Paid in cash", "Please pay in 30 days")), "", 0.9, False))
     return lines

@@ -63,10 +63,10 @@ def build_config(tok):
     token = tok.token_to_id
     text = Gemma4TextConfig(
         vocab_size=tok.get_vocab_size(), vocab_size_per_layer_input=tok.get_vocab_size(),
-        hidden_size=192, intermediate_size=512, num_hidden_layers=8,
+        hidden_size=128, intermediate_size=384, num_hidden_layers=8,
         layer_types=(["sliding_attention"] * 3 + ["full_attention"]) * 2,
         num_attention_heads=4, num_key_value_heads=2, head_dim=32, global_head_dim=64,
-        hidden_size_per_layer_input=32, num_kv_shared_layers=3, use_double_wide_mlp=False,
+        hidden_size_per_layer_input=16, num_kv_shared_layers=3, use_double_wide_mlp=False,
         sliding_window=256, max_position_embeddings=8192, final_logit_softcapping=30.0,
         rope_parameters={
             "sliding_attention": {"rope_type": "default", "rope_theta": 10_000.0},

@@ -1,0 +1,107 @@
+"""Batches of frames for training: pictures, dense targets, and packed token sequences.
+
+One sequence holds a picture once and several conversations about it. Each conversation is a
+branch: it sees the picture and itself, and its positions continue from the picture, so that every
+branch is exactly the prompt that the chat format gives for a single question.
+"""
+import numpy as np
+import torch
+
+import frames
+
+# (height, width) after the resize to 70 soft tokens, for 16:9, 4:3, 1:1 and 3:4 pictures.
+GRIDS = ((288, 528), (336, 432), (384, 384), (432, 336))
+BRANCH_TOKENS = 128
+
+
+class Text:
+    """The tokens of the chat format around a picture."""
+
+    def __init__(self, tok):
+        self.tok = tok
+        self.cache = {}
+        self.front = self.encode("<bos><|turn>user\n\n\n<|image>")
+        self.back = self.encode("<image|>\n\n")
+        self.middle = self.encode("<turn|>\n<|turn>model\n")
+        self.end = tok.token_to_id("<turn|>")
+
+    def encode(self, s):
+        if s not in self.cache:
+            if len(self.cache) > 50000:
+                self.cache.clear()
+            self.cache[s] = self.tok.encode(s, add_special_tokens=False).ids
+        return self.cache[s]
+
+    def pack(self, soft_tokens, conversations, size=BRANCH_TOKENS):
+        """conversations: one list of (question, answer) per picture -> ids, targets, branch, positions, all
+        [B, S] numpy arrays with S = front + soft + back + size. Targets are -100 where nothing is to be learnt;
+        the target at a position is the token after it. Conversations that do not fit are left out."""
+        shared = self.front + [0] * soft_tokens + self.back
+        keep, B = len(shared), len(conversations)
+        S = keep + size
+        ids, target = np.zeros((B, S), np.int64), np.full((B, S), -100, np.int64)
+        branch, position = np.full((B, S), -1, np.int64), np.zeros((B, S), np.int64)
+        ids[:, :keep], branch[:, :keep], position[:, :keep] = shared, 0, np.arange(keep)
+        for b, talk in enumerate(conversations):
+            at = keep
+            for k, (question, answer) in enumerate(talk):
+                q = self.encode(question) + self.middle
+                a = self.encode(answer) + [self.end]
+                n = len(q) + len(a) - 1  # the last token is only a target
+                if at + n > S:
+                    continue
+                ids[b, at:at + n] = (q + a)[:-1]
+                target[b, at + len(q) - 1:at + n] = a
+                branch[b, at:at + n] = k + 1
+                position[b, at:at + n] = keep + np.arange(n)
+                at += n
+        return ids, target, branch, position, keep
+
+
+def masks(branch, position, window):
+    """bool [B, 1, S, S]: visible keys for full and for sliding layers."""
+    branch, position = torch.from_numpy(branch), torch.from_numpy(position)
+    S = branch.shape[1]
+    causal = torch.ones(S, S, dtype=torch.bool).tril()
+    same = (branch[:, :, None] == branch[:, None]) | (branch[:, None] == 0)
+    full = causal & same
+    sliding = full & (position[:, :, None] - position[:, None] < window)
+    return {"full_attention": full[:, None], "sliding_attention": sliding[:, None]}
+
+
+def patches_of(images):
+    """uint8 [B, h, w, 3] -> f32 [B, n, 768] in [0, 1], row-major patches, channel last."""
+    B, h, w, _ = images.shape
+    x = torch.from_numpy(images).view(B, h // 16, 16, w // 16, 16, 3).permute(0, 1, 3, 2, 4, 5)
+    return x.reshape(B, (h // 16) * (w // 16), 768).float() / 255
+
+
+def grid_positions(h, w, offset=(0, 0)):
+    """[1, n, 2] patch positions (x, y)."""
+    y, x = torch.meshgrid(torch.arange(h // 16), torch.arange(w // 16), indexing="ij")
+    return torch.stack((x + offset[0], y + offset[1]), -1).view(1, -1, 2)
+
+
+def conversations(rng, scene, wanted=6):
+    pick = lambda options: str(options[int(rng.integers(0, len(options)))])
+    talk = [(pick(frames.CAPTION_PROMPTS), frames.caption(scene))]
+    talk += [(q + pick(frames.QUESTION_SUFFIXES), a) for q, a in frames.questions(rng, scene, wanted - 1)]
+    return talk
+
+
+def code_size():
+    return 1 + len(frames.SHAPES) + len(frames.COLOURS) + 2 + len(frames.BACKGROUNDS)
+
+
+def codes(targets, background):
+    """What an ideal vision tower would say of each cell: targets [B, t, 4] from cell_targets, background
+    [B] indices -> f32 [B, t, code_size()]: has a centre, shape, colour, 2 x (dx, dy), background."""
+    shape, colour = targets[..., 0].astype(int), targets[..., 1].astype(int)
+    one_hot = lambda v, n: np.eye(n + 1, dtype=np.float32)[v][..., 1:]
+    has = (shape > 0)[..., None].astype(np.float32)
+    ground = np.broadcast_to(np.eye(len(frames.BACKGROUNDS), dtype=np.float32)[background][:, None], targets.shape[:2] + (len(frames.BACKGROUNDS),))
+    return np.concatenate((has, one_hot(shape, len(frames.SHAPES)), one_hot(colour, len(frames.COLOURS)), 2 * targets[..., 2:] * has, ground), -1)
+
+
+def background_index(frame):
+    return list(frames.BACKGROUNDS).index(frame.background)
