@@ -1,0 +1,178 @@
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cli/commands.h"
+#include "cli/interrupts.h"
+#include "engine/engine.h"
+#include "pipeline/error.h"
+#include "stages/probe.h"
+#include "stages/stage.h"
+
+namespace reelfolio::cli {
+
+namespace {
+
+/// As many frames as the model's release takes of a short clip, at the smallest budget.
+constexpr std::int64_t kFramesOfVideo = 16;
+
+/// Keeps what workers emit; lets the first error of a part stand for the file.
+class Collector final : public stages::Emitter {
+ public:
+  explicit Collector(std::stop_token stop) : stop_(std::move(stop)) {}
+  void emit(stages::Item item) override {
+    if (stop_.stop_requested()) throw stages::Cancelled();
+    items.push_back(std::move(item));
+  }
+  void error(const stages::ItemError& error, std::shared_ptr<const stages::Unit> unit) override {
+    (void)unit;
+    errors.push_back(error);
+  }
+  std::vector<stages::Item> items;
+  std::vector<stages::ItemError> errors;
+
+ private:
+  std::stop_token stop_;
+};
+
+/// Runs files through the stages that a graph would use, with those stages' defaults.
+class PictureSource {
+ public:
+  PictureSource(const AskFlags& flags, std::filesystem::path password_file, const Console& console,
+                std::stop_token stop)
+      : flags_(flags), password_file_(std::move(password_file)), console_(console), stop_(std::move(stop)) {}
+
+  /// The pictures of a file, in its order. Throws ItemError.
+  std::vector<stages::Picture> pictures(const std::string& file) const {
+    const auto input = std::make_shared<stages::InputFile>(stages::probe_input(file, file));
+    std::vector<stages::Item> items = {{input, nullptr, {}}};
+    switch (input->media) {
+      case stages::MediaKind::image:
+        items = apply("read_images", {}, items, file);
+        break;
+      case stages::MediaKind::pdf:
+        items = apply("render_pages", {}, items, file);
+        break;
+      case stages::MediaKind::video:
+        items = apply("split_scenes", {}, items, file);
+        items = apply("sample_frames", {{"per_scene", kFramesOfVideo}}, {whole_video(items)}, file);
+        break;
+      case stages::MediaKind::audio:
+      case stages::MediaKind::text:
+      case stages::MediaKind::unknown:
+        throw stages::ItemError("input.unsupported", "is " +
+                                                         std::string(stages::media_kind_name(input->media)) +
+                                                         ", expected an image, a PDF or a video");
+    }
+    std::vector<stages::Picture> all;
+    for (const stages::Item& item : items) all.insert(all.end(), item.pictures.begin(), item.pictures.end());
+    if (all.empty()) throw stages::ItemError("language.no_pictures", "there is no picture to ask about");
+    return all;
+  }
+
+ private:
+  /// One scene from the start of the first to the end of the last, so that frames are
+  /// taken evenly over the whole.
+  static stages::Item whole_video(const std::vector<stages::Item>& scenes) {
+    auto unit = std::make_shared<stages::Unit>(*scenes.front().unit);
+    unit->end_s = scenes.back().unit->end_s;
+    return {scenes.front().input, unit, {}};
+  }
+
+  std::vector<stages::Item> apply(std::string_view type_name,
+                                  const std::vector<std::pair<std::string, stages::ParamValue>>& given,
+                                  const std::vector<stages::Item>& items, const std::string& file) const {
+    const stages::StageType& type = *stages::find_stage_type(type_name);
+    stages::Params params;
+    for (const stages::ParamSpec& spec : type.params) {
+      params.set(spec.name, spec.default_value);
+      if (spec.name == "soft_tokens" && flags_.soft_tokens) {
+        params.set(spec.name, static_cast<std::int64_t>(*flags_.soft_tokens));
+      }
+    }
+    for (const auto& [name, value] : given) params.set(name, value);
+    stages::StageContext context;
+    context.stage_name = std::string(type_name);
+    context.graph_folder = ".";
+    context.password_file = password_file_;
+    const auto transform = type.make_transform(params, context);
+    Collector collector(stop_);
+    const auto worker = transform->make_worker();
+    for (const stages::Item& item : items) worker->process(item, collector);
+    worker->end_input();
+    for (const stages::ItemError& error : collector.errors) console_.warning(file + ": " + error.what());
+    if (collector.items.empty() && !collector.errors.empty()) throw collector.errors.front();
+    if (collector.items.empty())
+      throw stages::ItemError("language.no_pictures", "there is nothing to show in it");
+    return std::move(collector.items);
+  }
+
+  const AskFlags& flags_;
+  std::filesystem::path password_file_;
+  const Console& console_;
+  std::stop_token stop_;
+};
+
+ExitCode interrupted(int signal) {
+  return signal == SIGTERM ? ExitCode::terminated : ExitCode::interrupted;
+}
+
+}  // namespace
+
+ExitCode ask_command(const AskFlags& flags) {
+  const Environment environment = process_environment();
+  const ProcessSettings settings = resolve(flags, environment);
+  const Console console(settings.log_level);
+  const AskModel model = resolve_model(flags, environment);
+
+  Interrupts interrupts([&console] { console.info("stopping (again: end at once)"); });
+  const PictureSource source(flags, settings.password_file, console, interrupts.token());
+  engine::Message message;
+  for (const std::string& file : flags.files) {
+    try {
+      for (stages::Picture& picture : source.pictures(file)) {
+        message.parts.emplace_back(engine::ImagePart{std::move(picture.image), picture.soft_tokens});
+      }
+    } catch (const stages::ItemError& error) {
+      console.error(file + ": " + error.what());
+      return ExitCode::inputs_failed;
+    } catch (const stages::Cancelled&) {
+      return interrupted(interrupts.signal());
+    }
+  }
+  message.parts.emplace_back(engine::TextPart{flags.question});
+
+  const auto engine =
+      engine::Engine::load(model.path, {.weights = model.weights, .threads = settings.threads});
+  engine::Request request;
+  request.messages.push_back(std::move(message));
+  request.thinking = flags.thinking;
+  request.max_tokens = flags.max_tokens;
+  // A terminal sees the answer as it is made; a pipe gets it whole.
+  const bool streams = isatty(STDOUT_FILENO) == 1;
+  std::vector<engine::Answer> answers;
+  try {
+    answers = engine->answer({&request, 1}, interrupts.token(),
+                             streams ? [](std::size_t, std::string_view text) { print(text); }
+                                     : std::function<void(std::size_t, std::string_view)>());
+  } catch (const engine::RequestError& error) {
+    console.error(error.what());
+    return ExitCode::inputs_failed;
+  }
+  const engine::Answer& answer = answers.front();
+  print(streams ? "\n" : answer.text + "\n");
+  if (answer.thinking) console.info("thoughts: " + *answer.thinking);
+  if (answer.finish_reason == engine::FinishReason::cancelled) return interrupted(interrupts.signal());
+  if (answer.finish_reason != engine::FinishReason::stop) {
+    console.warning("the answer was cut off: " +
+                    std::string(engine::finish_reason_name(answer.finish_reason)));
+  }
+  return ExitCode::ok;
+}
+
+}  // namespace reelfolio::cli

@@ -1,0 +1,15 @@
+#include "cli/commands.h"
+#include "pipeline/graph.h"
+
+namespace reelfolio::cli {
+
+ExitCode check_command(const CheckFlags& flags) {
+  pipeline::GraphSpec spec = pipeline::parse_graph_file(flags.graph);
+  for (const std::string& setting : flags.settings) pipeline::apply_setting(spec, setting);
+  const pipeline::Graph graph =
+      pipeline::build_graph(spec, resolve_password_file(flags.password_file, process_environment()));
+  print(flags.dot ? pipeline::graph_to_dot(graph) : pipeline::graph_to_yaml(graph));
+  return ExitCode::ok;
+}
+
+}  // namespace reelfolio::cli

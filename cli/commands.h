@@ -1,0 +1,16 @@
+#pragma once
+
+#include "cli/exit_code.h"
+#include "cli/options.h"
+
+/// One function for each command. They throw ConfigError, ModelError, OutputError and
+/// LockedError; main turns those into exit codes.
+namespace reelfolio::cli {
+
+ExitCode run_command(const RunFlags& flags);
+ExitCode check_command(const CheckFlags& flags);
+ExitCode ask_command(const AskFlags& flags);
+ExitCode inspect_command(const InspectFlags& flags);
+ExitCode tokenize_command(const TokenizeFlags& flags);
+
+}  // namespace reelfolio::cli

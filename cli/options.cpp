@@ -1,0 +1,398 @@
+#include "cli/options.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cstdlib>
+#include <limits>
+#include <string_view>
+#include <utility>
+
+#include "cli/cpu_count.h"
+#include "pipeline/error.h"
+#include "pipeline/names.h"
+#include "pipeline/param_values.h"
+#include "stages/nearest_name.h"
+
+namespace reelfolio::cli {
+
+namespace {
+
+using pipeline::ConfigError;
+
+constexpr int kMaxThreads = 1024;
+constexpr int kMaxDecoders = 256;
+const std::vector<std::string> kWeights = {"bf16", "f32"};
+const std::vector<std::string> kProgressModes = {"auto", "plain", "json", "none"};
+const std::vector<std::string> kLogLevels = {"error", "warning", "info", "debug"};
+
+constexpr const char* kTopExamples = R"(
+Examples:
+  reelfolio run configs/caption-videos.yaml films/ -o captions.jsonl --model gemma-4-E4B-it
+  reelfolio check configs/caption-videos.yaml
+  reelfolio ask photo.jpg "What is on the table?" --model gemma-4-E4B-it
+
+`reelfolio COMMAND --help` says more about a command.
+Variables: REELFOLIO_MODEL, _WEIGHTS, _OUTPUT, _THREADS, _DECODERS, _PROGRESS, _LOG_LEVEL and
+_PASSWORD_FILE stand for the flags of these names; flags win over them, and they win over the graph.)";
+
+constexpr const char* kRunExamples = R"(
+Examples:
+  reelfolio run graph.yaml
+  reelfolio run graph.yaml films/ more/trip.mp4 -o out.jsonl
+  find films -name '*.mp4' -print0 | reelfolio run graph.yaml - -o - | jq .caption
+  reelfolio run graph.yaml --set caption.max_tokens=32 --dry-run
+
+Exit codes: 0 done, 2 bad flag or graph, 3 some inputs failed (each has an error record), 4 the model
+cannot be loaded, 5 the output cannot be written, 11 another run writes this output, 130 and 143 interrupted.)";
+
+constexpr const char* kCheckExamples = R"(
+Examples:
+  reelfolio check graph.yaml
+  reelfolio check graph.yaml --dot | dot -Tsvg -o graph.svg)";
+
+constexpr const char* kAskExamples = R"(
+Examples:
+  reelfolio ask photo.jpg "What is on the table?" --model gemma-4-E4B-it
+  reelfolio ask before.png after.png "What has changed?"
+  reelfolio ask contract.pdf "Who signs?" --soft-tokens 1120)";
+
+constexpr const char* kTokenizeExamples = R"(
+Examples:
+  reelfolio model tokenize gemma-4-E4B-it "Hello, world"
+  jq -c .text notes.jsonl | reelfolio model tokenize gemma-4-E4B-it -)";
+
+long long parse_integer(const std::string& name, const std::string& text, long long min, long long max) {
+  long long value = 0;
+  const char* end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, value);
+  if (error != std::errc() || stop != end || value < min || value > max) {
+    throw ConfigError(name + " is " + pipeline::in_quotes(text) + ", expected a whole number from " +
+                      std::to_string(min) + " to " + std::to_string(max));
+  }
+  return value;
+}
+
+const std::string& check_choice(const std::string& name, const std::string& text,
+                                const std::vector<std::string>& choices) {
+  if (std::ranges::find(choices, text) == choices.end()) {
+    throw ConfigError(name + " is " + pipeline::in_quotes(text) + ", expected " +
+                      pipeline::joined(choices, " or "));
+  }
+  return text;
+}
+
+/// The flag if it was typed, else the variable if it is set; `name` is what messages call it.
+struct Setting {
+  std::string name;
+  std::optional<std::string> text;
+};
+
+Setting flag_or_variable(const std::string& flag_name, const std::optional<std::string>& flag,
+                         const std::string& variable, const Environment& environment) {
+  if (flag) return {flag_name, flag};
+  const std::string text = environment(variable);
+  return {variable, text.empty() ? std::nullopt : std::optional(text)};
+}
+
+CLI::Option* add_text(CLI::App& app, const std::string& name, std::optional<std::string>& target,
+                      const std::string& kind, const std::string& help) {
+  return app.add_option(name, target, help)->type_name(kind)->take_last();
+}
+
+template <class Integer>
+void add_integer(CLI::App& app, const std::string& name, std::optional<Integer>& target, long long min,
+                 long long max, const std::string& help) {
+  app.add_option_function<std::string>(
+         name,
+         [&target, name, min, max](const std::string& text) {
+           target = static_cast<Integer>(parse_integer(name, text, min, max));
+         },
+         help)
+      ->type_name("N")
+      ->take_last();
+}
+
+void add_settings(CLI::App& app, std::vector<std::string>& settings) {
+  app.add_option("--set", settings, "Override an entry of the graph; may be repeated")
+      ->type_name("STAGE.KEY=VALUE")
+      ->allow_extra_args(false);
+}
+
+void add_logging(CLI::App& app, std::optional<std::string>& level, bool& quiet) {
+  add_text(app, "--log-level", level, "LEVEL", "error, warning, info (default) or debug");
+  app.add_flag("-q,--quiet", quiet, "Errors only, no progress");
+}
+
+void add_model(CLI::App& app, std::optional<std::string>& model, std::optional<std::string>& weights) {
+  add_text(app, "--model", model, "DIR", "Model directory (Hugging Face layout)");
+  add_text(app, "--weights", weights, "TYPE", "bf16 (default) or f32: how weights are kept and multiplied");
+}
+
+void add_password_file(CLI::App& app, std::optional<std::string>& file) {
+  add_text(app, "--password-file", file, "FILE", "Passwords of encrypted PDFs, one a line");
+}
+
+std::string name_of(const CLI::App& app) {
+  // "reelfolio model inspect"
+  std::string name = app.get_name();
+  for (const CLI::App* parent = app.get_parent(); parent != nullptr; parent = parent->get_parent()) {
+    name = parent->get_name() + " " + name;
+  }
+  return name;
+}
+
+/// The subcommand that the arguments lead to.
+CLI::App* innermost(CLI::App& app) {
+  CLI::App* current = &app;
+  for (auto chosen = current->get_subcommands(); !chosen.empty(); chosen = current->get_subcommands()) {
+    current = chosen.front();
+  }
+  return current;
+}
+
+[[noreturn]] void fail(const CLI::App& app, const std::string& message) {
+  throw ConfigError(name_of(app) + ": " + message + "\n`" + name_of(app) + " --help` shows what there is");
+}
+
+/// Says what is wrong with a command line that CLI11 has refused.
+[[noreturn]] void explain(CLI::App& root, const CLI::ParseError& error, int argc, const char* const* argv) {
+  const CLI::App& app = *innermost(root);
+  std::vector<std::string> flags;
+  for (const CLI::Option* option : app.get_options()) {
+    for (const std::string& name : option->get_lnames()) flags.push_back("--" + name);
+    for (const std::string& name : option->get_snames()) flags.push_back("-" + name);
+  }
+  std::vector<std::string> commands;
+  for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; })) {
+    commands.push_back(sub->get_name());
+  }
+  const bool is_extras = dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr;
+  const bool is_required = dynamic_cast<const CLI::RequiredError*>(&error) != nullptr;
+  for (int i = 1; i < argc && (is_extras || is_required); ++i) {
+    const std::string argument = argv[i];
+    if (argument == "--") break;
+    if (argument.size() < 2 || argument.front() != '-') continue;
+    const std::string name = argument.substr(0, argument.find('='));
+    if (std::ranges::find(flags, name) == flags.end() && name.starts_with("--")) {
+      std::vector<std::string_view> long_names;
+      for (const std::string& flag : flags) {
+        if (flag.starts_with("--")) long_names.push_back(flag);
+      }
+      fail(app, "unknown option " + pipeline::in_quotes(name) + stages::did_you_mean(name, long_names));
+    }
+    if (is_extras && !name.starts_with("--") && std::ranges::find(flags, name.substr(0, 2)) == flags.end()) {
+      fail(app, "unknown option " + pipeline::in_quotes(name));
+    }
+  }
+  if (!commands.empty()) {
+    for (int i = 1; i < argc; ++i) {
+      const std::string argument = argv[i];
+      if (argument.starts_with("-") || argument == app.get_name()) continue;
+      fail(app,
+           "unknown command " + pipeline::in_quotes(argument) + pipeline::suggestion(argument, commands));
+    }
+    fail(app, "a command is missing: " + pipeline::joined(commands, " or "));
+  }
+  fail(app, error.what());
+}
+
+}  // namespace
+
+Environment process_environment() {
+  return [](const std::string& name) -> std::string {
+    const char* value = std::getenv(name.c_str());
+    return value == nullptr ? "" : value;
+  };
+}
+
+CommandLine parse_command_line(int argc, const char* const* argv) {
+  CLI::App app("Captions, answers and data from videos, PDFs and images, with Gemma 4 on the CPU",
+               "reelfolio");
+  app.footer(kTopExamples);
+  bool show_version = false;
+  app.add_flag("--version", show_version, "Print the version and exit");
+  app.require_subcommand(0, 1);
+
+  RunFlags run;
+  CLI::App* run_app = app.add_subcommand("run", "Run a stage graph over inputs and write JSONL");
+  run_app->footer(kRunExamples);
+  run_app->add_option("GRAPH", run.graph, "Stage graph (YAML)")->required()->type_name("");
+  run_app
+      ->add_option("INPUT", run.inputs,
+                   "Files, folders (walked), or - for paths on stdin; replace the graph's")
+      ->type_name("");
+  add_text(*run_app, "-o,--output", run.output, "PATH", "Where the JSONL goes; - is stdout");
+  add_model(*run_app, run.model, run.weights);
+  add_settings(*run_app, run.settings);
+  add_integer(*run_app, "--threads", run.threads, 1, kMaxThreads,
+              "Threads of the engine (default: usable cores)");
+  add_integer(*run_app, "--decoders", run.decoders, 1, kMaxDecoders,
+              "Threads that open videos, PDFs and images");
+  add_integer(*run_app, "--limit", run.limit, 0, std::numeric_limits<int>::max(), "Only the first N inputs");
+  run_app->add_flag("--dry-run", run.dry_run, "Print the resolved graph and the inputs; open nothing");
+  run_app->add_flag("--explain", run.explain, "Say of each input why it was done, skipped or failed");
+  add_text(*run_app, "--progress", run.progress, "MODE", "auto (default), plain, json or none");
+  add_logging(*run_app, run.log_level, run.quiet);
+  add_password_file(*run_app, run.password_file);
+
+  CheckFlags check;
+  CLI::App* check_app =
+      app.add_subcommand("check", "Validate a graph and print it with every default filled in");
+  check_app->footer(kCheckExamples);
+  check_app->add_option("GRAPH", check.graph, "Stage graph (YAML)")->required()->type_name("");
+  check_app->add_flag("--dot", check.dot, "Print the graph for Graphviz instead");
+  add_settings(*check_app, check.settings);
+  add_password_file(*check_app, check.password_file);
+
+  AskFlags ask;
+  std::vector<std::string> files_and_question;
+  std::optional<int> max_tokens;
+  CLI::App* ask_app = app.add_subcommand("ask", "Answer one question about images, PDF pages or a video");
+  ask_app->footer(kAskExamples);
+  ask_app->add_option("FILE... QUESTION", files_and_question, "Files in prompt order, then the question")
+      ->required()
+      ->type_name("");
+  add_model(*ask_app, ask.model, ask.weights);
+  add_integer(*ask_app, "--threads", ask.threads, 1, kMaxThreads,
+              "Threads of the engine (default: usable cores)");
+  add_integer(*ask_app, "--soft-tokens", ask.soft_tokens, 70, 1120,
+              "Soft tokens a picture: 70, 140, 280, 560 or 1120 (default: by kind of file)");
+  add_integer(*ask_app, "--max-tokens", max_tokens, 1, 131072, "Longest answer, in tokens (default 256)");
+  ask_app->add_flag("--thinking", ask.thinking, "Let the model think first; its thoughts go to stderr");
+  add_logging(*ask_app, ask.log_level, ask.quiet);
+  add_password_file(*ask_app, ask.password_file);
+
+  CLI::App* model_app = app.add_subcommand("model", "Look at a model directory");
+  model_app->require_subcommand(1);
+  InspectFlags inspect;
+  CLI::App* inspect_app = model_app->add_subcommand(
+      "inspect", "Architecture, sizes, tensor types, fingerprint, and what is missing");
+  inspect_app->add_option("DIR", inspect.model, "Model directory")->required()->type_name("");
+  TokenizeFlags tokenize;
+  CLI::App* tokenize_app = model_app->add_subcommand("tokenize", "Token ids and pieces of texts");
+  tokenize_app->footer(kTokenizeExamples);
+  tokenize_app->add_option("DIR", tokenize.model, "Directory with tokenizer.json")->required()->type_name("");
+  tokenize_app->add_option("TEXT", tokenize.texts, "Texts, or - for JSON strings on stdin, one a line")
+      ->required()
+      ->type_name("");
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp&) {
+    return HelpText{innermost(app)->help(name_of(*innermost(app)))};
+  } catch (const CLI::ParseError& error) {
+    explain(app, error, argc, argv);
+  }
+  if (show_version) return HelpText{"reelfolio " REELFOLIO_VERSION "\n"};
+  if (run_app->parsed()) return run;
+  if (check_app->parsed()) return check;
+  if (inspect_app->parsed()) return inspect;
+  if (tokenize_app->parsed()) return tokenize;
+  if (ask_app->parsed()) {
+    if (files_and_question.size() < 2) fail(*ask_app, "expected at least one file and, last, the question");
+    ask.question = std::move(files_and_question.back());
+    files_and_question.pop_back();
+    ask.files = std::move(files_and_question);
+    ask.max_tokens = max_tokens.value_or(ask.max_tokens);
+    constexpr std::array kBudgets = {70, 140, 280, 560, 1120};
+    if (ask.soft_tokens && std::ranges::find(kBudgets, *ask.soft_tokens) == kBudgets.end()) {
+      fail(*ask_app,
+           "--soft-tokens is " + std::to_string(*ask.soft_tokens) + ", expected 70, 140, 280, 560 or 1120");
+    }
+    return ask;
+  }
+  return HelpText{app.help("reelfolio")};
+}
+
+namespace {
+
+int resolve_threads(const std::optional<int>& flag, const Environment& environment) {
+  if (flag) return *flag;
+  const std::string variable = environment("REELFOLIO_THREADS");
+  if (variable.empty()) return usable_cpus();
+  return static_cast<int>(parse_integer("REELFOLIO_THREADS", variable, 1, kMaxThreads));
+}
+
+LogLevel resolve_log_level(const std::optional<std::string>& flag, bool quiet,
+                           const Environment& environment) {
+  const Setting setting = flag_or_variable("--log-level", flag, "REELFOLIO_LOG_LEVEL", environment);
+  // Checked even where -q decides: a wrong value is a mistake all the same.
+  if (setting.text) check_choice(setting.name, *setting.text, kLogLevels);
+  if (quiet) return LogLevel::error;
+  if (!setting.text) return LogLevel::info;
+  return static_cast<LogLevel>(std::ranges::find(kLogLevels, *setting.text) - kLogLevels.begin());
+}
+
+}  // namespace
+
+std::filesystem::path resolve_password_file(const std::optional<std::string>& flag,
+                                            const Environment& environment) {
+  return flag_or_variable("--password-file", flag, "REELFOLIO_PASSWORD_FILE", environment).text.value_or("");
+}
+
+ProcessSettings resolve(const RunFlags& flags, const Environment& environment) {
+  ProcessSettings settings;
+  settings.threads = resolve_threads(flags.threads, environment);
+  settings.log_level = resolve_log_level(flags.log_level, flags.quiet, environment);
+  settings.password_file = resolve_password_file(flags.password_file, environment);
+  const Setting progress = flag_or_variable("--progress", flags.progress, "REELFOLIO_PROGRESS", environment);
+  if (progress.text) {
+    check_choice(progress.name, *progress.text, kProgressModes);
+    settings.progress =
+        static_cast<ProgressMode>(std::ranges::find(kProgressModes, *progress.text) - kProgressModes.begin());
+  } else if (flags.quiet) {
+    settings.progress = ProgressMode::none;
+  }
+  return settings;
+}
+
+ProcessSettings resolve(const AskFlags& flags, const Environment& environment) {
+  ProcessSettings settings;
+  settings.threads = resolve_threads(flags.threads, environment);
+  settings.log_level = resolve_log_level(flags.log_level, flags.quiet, environment);
+  settings.password_file = resolve_password_file(flags.password_file, environment);
+  settings.progress = ProgressMode::none;
+  return settings;
+}
+
+void apply_flags(pipeline::GraphSpec& spec, const RunFlags& flags, const Environment& environment) {
+  const std::optional<std::string> decoders =
+      flags.decoders ? std::optional(std::to_string(*flags.decoders)) : std::nullopt;
+  const struct {
+    std::string target;
+    const char* flag_name;
+    const std::optional<std::string>& flag;
+    const char* variable;
+  } places[] = {
+      {"model.path", "--model", flags.model, "REELFOLIO_MODEL"},
+      {"model.weights", "--weights", flags.weights, "REELFOLIO_WEIGHTS"},
+      {"output.path", "--output", flags.output, "REELFOLIO_OUTPUT"},
+      {"limits.decoders", "--decoders", decoders, "REELFOLIO_DECODERS"},
+  };
+  const auto apply = [&](const std::string& target, const std::string& name, const std::string& value) {
+    if (target == "model.weights") check_choice(name, value, kWeights);
+    const bool is_number = target == "limits.decoders";
+    if (is_number) parse_integer(name, value, 1, kMaxDecoders);
+    pipeline::apply_setting(spec, target + "=" + (is_number ? value : pipeline::yaml_text(value)));
+  };
+  for (const auto& place : places) {
+    const std::string variable = environment(place.variable);
+    if (!variable.empty()) apply(place.target, place.variable, variable);
+  }
+  for (const std::string& setting : flags.settings) pipeline::apply_setting(spec, setting);
+  for (const auto& place : places) {
+    if (place.flag) apply(place.target, place.flag_name, *place.flag);
+  }
+}
+
+AskModel resolve_model(const AskFlags& flags, const Environment& environment) {
+  const Setting model = flag_or_variable("--model", flags.model, "REELFOLIO_MODEL", environment);
+  if (!model.text) throw ConfigError("no model is named: give --model DIR or set REELFOLIO_MODEL");
+  const Setting weights = flag_or_variable("--weights", flags.weights, "REELFOLIO_WEIGHTS", environment);
+  if (weights.text) check_choice(weights.name, *weights.text, kWeights);
+  return {*model.text, weights.text == "f32" ? engine::ops::WeightType::f32 : engine::ops::WeightType::bf16};
+}
+
+}  // namespace reelfolio::cli

@@ -1,0 +1,112 @@
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "cli/console.h"
+#include "engine/ops/matmul.h"
+#include "pipeline/graph_parser.h"
+#include "pipeline/progress_display.h"
+
+/// Flags as typed, then settings: flags win over REELFOLIO_* variables, which win over the
+/// graph.
+namespace reelfolio::cli {
+
+using pipeline::ProgressMode;
+
+/// Where variables come from; tests pass their own. Empty and unset are the same.
+using Environment = std::function<std::string(const std::string& name)>;
+Environment process_environment();
+
+/// `reelfolio run`. What is absent was not typed; see `resolve`.
+struct RunFlags {
+  std::filesystem::path graph;
+  std::vector<std::string> inputs;  ///< replace `inputs.paths` of the graph; "-": paths on stdin
+  std::optional<std::string> output;
+  std::optional<std::string> model;
+  std::optional<std::string> weights;
+  std::vector<std::string> settings;  ///< "stage.key=value", in order
+  std::optional<int> threads;
+  std::optional<int> decoders;
+  std::optional<std::size_t> limit;  ///< only the first so many inputs
+  bool dry_run = false;
+  bool explain = false;
+  std::optional<std::string> progress;
+  std::optional<std::string> log_level;
+  bool quiet = false;
+  std::optional<std::string> password_file;
+};
+
+/// `reelfolio check`.
+struct CheckFlags {
+  std::filesystem::path graph;
+  bool dot = false;
+  std::vector<std::string> settings;
+  std::optional<std::string> password_file;
+};
+
+/// `reelfolio ask`.
+struct AskFlags {
+  std::vector<std::string> files;  ///< in prompt order
+  std::string question;
+  std::optional<std::string> model;
+  std::optional<std::string> weights;
+  std::optional<int> threads;
+  std::optional<int> soft_tokens;
+  int max_tokens = 256;
+  bool thinking = false;
+  bool quiet = false;
+  std::optional<std::string> log_level;
+  std::optional<std::string> password_file;
+};
+
+struct InspectFlags {
+  std::filesystem::path model;
+};
+
+struct TokenizeFlags {
+  std::filesystem::path model;
+  std::vector<std::string> texts;  ///< {"-"}: JSON strings on stdin, one a line
+};
+
+/// Text that was asked for: --help, --version.
+struct HelpText {
+  std::string text;
+};
+
+using CommandLine = std::variant<RunFlags, CheckFlags, AskFlags, InspectFlags, TokenizeFlags, HelpText>;
+
+/// Throws ConfigError that names what is wrong and the nearest valid name.
+CommandLine parse_command_line(int argc, const char* const* argv);
+
+/// Settings that no graph has, resolved.
+struct ProcessSettings {
+  int threads = 1;
+  ProgressMode progress = ProgressMode::automatic;
+  LogLevel log_level = LogLevel::info;
+  std::filesystem::path password_file;  ///< empty: none
+};
+
+/// Throws ConfigError about a variable, named, that is no valid value.
+ProcessSettings resolve(const RunFlags& flags, const Environment& environment);
+ProcessSettings resolve(const AskFlags& flags, const Environment& environment);
+std::filesystem::path resolve_password_file(const std::optional<std::string>& flag,
+                                            const Environment& environment);
+
+/// Puts variables, then `--set`, then the flags that have a place in the graph over `spec`.
+/// Throws ConfigError.
+void apply_flags(pipeline::GraphSpec& spec, const RunFlags& flags, const Environment& environment);
+
+/// --model and --weights of `ask`, which has no graph. Throws ConfigError if no model is named.
+struct AskModel {
+  std::filesystem::path path;
+  engine::ops::WeightType weights;
+};
+AskModel resolve_model(const AskFlags& flags, const Environment& environment);
+
+}  // namespace reelfolio::cli

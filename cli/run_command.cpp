@@ -1,0 +1,186 @@
+#include <unistd.h>
+
+#include <sys/stat.h>
+#include <chrono>
+#include <csignal>
+#include <ctime>
+#include <iostream>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cli/commands.h"
+#include "cli/interrupts.h"
+#include "cli/output_lock.h"
+#include "cli/unit_naming.h"
+#include "pipeline/explain.h"
+#include "pipeline/graph.h"
+#include "pipeline/input_list.h"
+#include "pipeline/names.h"
+#include "pipeline/progress_display.h"
+#include "pipeline/run_report.h"
+#include "pipeline/scheduler.h"
+#include "stages/write_jsonl.h"
+
+namespace reelfolio::cli {
+
+namespace {
+
+/// Adds the reasons of --explain to what another display shows.
+class ExplainingProgress final : public pipeline::Progress {
+ public:
+  ExplainingProgress(const pipeline::Graph& graph, pipeline::Progress& display, std::ostream& out)
+      : graph_(graph), display_(display), out_(out) {}
+
+  void run_started(std::size_t num_inputs) override { display_.run_started(num_inputs); }
+  void input_started(const std::string& name) override { display_.input_started(name); }
+  void unit_found() override { display_.unit_found(); }
+  void unit_done(const engine::EngineStats& stats) override { display_.unit_done(stats); }
+  void input_done(const stages::InputResult& result) override {
+    display_.input_done(result);
+    for (const std::string& line : pipeline::explain_result(graph_, result)) out_ << line << '\n';
+    out_.flush();
+  }
+  void run_finished() override { display_.run_finished(); }
+
+ private:
+  const pipeline::Graph& graph_;
+  pipeline::Progress& display_;
+  std::ostream& out_;
+};
+
+std::string utc_now() {
+  const std::time_t now = std::time(nullptr);
+  std::tm parts{};
+  gmtime_r(&now, &parts);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return text;
+}
+
+std::vector<pipeline::ListedInput> list_inputs(const pipeline::Graph& graph, const RunFlags& flags,
+                                               const std::filesystem::path& output) {
+  std::vector<std::filesystem::path> arguments(flags.inputs.begin(), flags.inputs.end());
+  if (arguments.empty()) arguments = graph.inputs.paths;
+  if (arguments.empty()) {
+    throw pipeline::ConfigError(
+        graph.file.string() +
+        " names no inputs; give files or folders on the command line, or inputs: {paths: ...}");
+  }
+  pipeline::ListOptions options;
+  options.include = graph.inputs.include;
+  options.exclude = graph.inputs.exclude;
+  if (output != "-") options.output = output;
+  options.limit = flags.limit;
+  return pipeline::list_inputs(arguments, options, std::cin);
+}
+
+/// The resolved graph, and under it, as comments, what would happen to each input.
+ExitCode dry_run(const pipeline::Graph& graph, const std::vector<pipeline::ListedInput>& inputs) {
+  print(pipeline::graph_to_yaml(graph));
+  print("\n# " + std::to_string(inputs.size()) + (inputs.size() == 1 ? " input" : " inputs") + "\n");
+  for (const pipeline::ListedInput& input : inputs) print("# " + pipeline::plan_input(graph, input) + "\n");
+  return ExitCode::ok;
+}
+
+bool is_regular_output(const std::filesystem::path& output) {
+  struct stat status {};
+  return output != "-" && (stat(output.c_str(), &status) != 0 || S_ISREG(status.st_mode));
+}
+
+stages::Json option_list(const std::vector<std::string>& values) {
+  stages::Json list = stages::Json::array();
+  for (const std::string& value : values) list.push_back(pipeline::printable(value));
+  return list;
+}
+
+void write_report(const std::filesystem::path& output, const pipeline::Graph& graph, const RunFlags& flags,
+                  const ProcessSettings& settings, pipeline::RunReport report, const engine::Engine* engine) {
+  report.version = REELFOLIO_VERSION;
+  report.graph_fingerprint = pipeline::graph_fingerprint(graph);
+  if (engine != nullptr) {
+    report.model_fingerprint = engine->fingerprint();
+    report.engine = engine->stats();
+  }
+  report.machine = pipeline::this_machine();
+  report.peak_memory = pipeline::peak_memory_bytes();
+  report.options = {{"graph", pipeline::printable(graph.file.string())},
+                    {"model", pipeline::printable(graph.model.path.string())},
+                    {"weights", std::string(pipeline::weight_type_name(graph.model.weights))},
+                    {"inputs", option_list(flags.inputs)},
+                    {"set", option_list(flags.settings)},
+                    {"threads", settings.threads},
+                    {"decoders", graph.limits.decoders}};
+  if (flags.limit) report.options.emplace_back("limit", *flags.limit);
+  pipeline::write_run_report(pipeline::run_report_path(output), report);
+}
+
+ExitCode exit_code(const pipeline::RunSummary& summary, int signal) {
+  if (summary.interrupted) return signal == SIGTERM ? ExitCode::terminated : ExitCode::interrupted;
+  return summary.partial + summary.failed > 0 ? ExitCode::inputs_failed : ExitCode::ok;
+}
+
+}  // namespace
+
+ExitCode run_command(const RunFlags& flags) {
+  const Environment environment = process_environment();
+  const ProcessSettings settings = resolve(flags, environment);
+  const Console console(settings.log_level);
+
+  pipeline::GraphSpec spec = pipeline::parse_graph_file(flags.graph);
+  apply_flags(spec, flags, environment);
+  const pipeline::Graph graph = pipeline::build_graph(spec, settings.password_file);
+  const std::filesystem::path output = graph.output_path.empty() ? "-" : graph.output_path;
+  const std::vector<pipeline::ListedInput> inputs = list_inputs(graph, flags, output);
+  if (flags.dry_run) return dry_run(graph, inputs);
+  if (graph.needs_model() && graph.model.path.empty()) {
+    throw pipeline::ConfigError(
+        graph.file.string() +
+        " names no model; give --model DIR, set REELFOLIO_MODEL, or add model: {path: ...}");
+  }
+  if (inputs.empty()) console.warning("there are no inputs");
+
+  // Before any thread starts: they inherit that the signals are blocked.
+  Interrupts interrupts(
+      [&console] { console.info("stopping; what is in flight is dropped (again: end at once)"); });
+  const OutputLock lock(output);
+  // The output first: a place that cannot be written is known before a model is loaded.
+  const auto sink = stages::make_jsonl_sink(output, kinds_cut_twice(graph));
+
+  const auto started = std::chrono::steady_clock::now();
+  pipeline::RunReport report;
+  report.started_at = utc_now();
+  std::unique_ptr<engine::Engine> engine;
+  if (graph.needs_model()) {
+    console.debug("loading " + graph.model.path.string() + " with " + std::to_string(settings.threads) +
+                  " threads");
+    engine =
+        engine::Engine::load(graph.model.path, {.weights = graph.model.weights, .threads = settings.threads});
+    const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - started;
+    console.debug("loaded the model in " + std::to_string(taken.count()) + " s");
+  }
+
+  ProgressMode mode = settings.progress;
+  // Reasons and a line that is written over do not go together.
+  if (flags.explain && mode == ProgressMode::automatic) mode = ProgressMode::plain;
+  const auto display = pipeline::make_progress(mode, settings.log_level == LogLevel::error, std::cerr,
+                                               pipeline::terminal_info(STDERR_FILENO));
+  ExplainingProgress explaining(graph, *display, std::cerr);
+  pipeline::Progress& progress = flags.explain ? static_cast<pipeline::Progress&>(explaining) : *display;
+  report.summary = pipeline::run_graph(graph, inputs, engine.get(), *sink, progress, interrupts.token());
+
+  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - started;
+  report.seconds = taken.count();
+  const pipeline::RunSummary summary = report.summary;
+  if (is_regular_output(output)) {
+    if (!summary.interrupted) write_report(output, graph, flags, settings, std::move(report), engine.get());
+    if (summary.interrupted && summary.inputs > 0) {
+      console.info("interrupted; the lines of " + std::to_string(summary.inputs) +
+                   " finished inputs stand in " + stages::partial_path(output).string());
+    }
+  }
+  return exit_code(summary, interrupts.signal());
+}
+
+}  // namespace reelfolio::cli

@@ -1,0 +1,85 @@
+#include "cli/output_lock.h"
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include "stages/write_jsonl.h"
+#include "tests/support/catch.h"
+
+using reelfolio::cli::LockedError;
+using reelfolio::cli::OutputLock;
+
+namespace {
+
+struct TempFolder {
+  TempFolder() {
+    std::string name = (std::filesystem::temp_directory_path() / "reelfolio-lock-XXXXXX").string();
+    path = mkdtemp(name.data());
+  }
+  ~TempFolder() { std::filesystem::remove_all(path); }
+  std::filesystem::path path;
+};
+
+}  // namespace
+
+TEST_CASE("output lock: a second run is refused and told who holds the lock") {
+  const TempFolder folder;
+  const auto output = folder.path / "out.jsonl";
+  const OutputLock lock(output);
+  std::string message;
+  try {
+    const OutputLock second(output);
+  } catch (const LockedError& error) {
+    message = error.what();
+  }
+  CHECK(message ==
+        output.string() + " is being written by another run (process " + std::to_string(getpid()) + ")");
+}
+
+TEST_CASE("output lock: leaves no file behind and can be taken again") {
+  const TempFolder folder;
+  const auto output = folder.path / "out.jsonl";
+  { const OutputLock lock(output); }
+  CHECK(std::filesystem::is_empty(folder.path));
+  const OutputLock again(output);
+}
+
+TEST_CASE("output lock: a lock file that a killed run left does not lock") {
+  const TempFolder folder;
+  const auto output = folder.path / "out.jsonl";
+  const pid_t child = fork();
+  if (child == 0) {
+    const OutputLock lock(output);
+    raise(SIGKILL);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  REQUIRE(WIFSIGNALED(status));
+  REQUIRE(std::filesystem::exists(folder.path / "out.jsonl.lock"));
+  const OutputLock lock(output);
+}
+
+TEST_CASE("output lock: two names of one file are one output") {
+  const TempFolder folder;
+  std::ofstream(folder.path / "real.jsonl");
+  std::filesystem::create_symlink("real.jsonl", folder.path / "link.jsonl");
+  const OutputLock lock(folder.path / "real.jsonl");
+  CHECK_THROWS_AS(OutputLock(folder.path / "link.jsonl"), LockedError);
+}
+
+TEST_CASE("output lock: stdout and devices are not locked") {
+  const OutputLock a("-");
+  const OutputLock b("-");
+  const OutputLock c("/dev/null");
+  const OutputLock d("/dev/null");
+  CHECK_FALSE(std::filesystem::exists("/dev/null.lock"));
+}
+
+TEST_CASE("output lock: a folder that is missing is an output error") {
+  CHECK_THROWS_AS(OutputLock("/nonexistent-folder/out.jsonl"), reelfolio::stages::OutputError);
+}
