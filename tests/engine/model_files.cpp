@@ -1,0 +1,78 @@
+#include "tests/engine/model_files.h"
+
+#include <stdlib.h>
+
+#include <fstream>
+#include <iterator>
+#include <stdexcept>
+#include <system_error>
+
+#include "engine/error.h"
+
+namespace reelfolio::testing {
+
+TempDir::TempDir() {
+  std::string name = (std::filesystem::temp_directory_path() / "reelfolio-test-XXXXXX").string();
+  if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp " + name);
+  path_ = name;
+}
+
+TempDir::~TempDir() {
+  std::error_code ignored;
+  std::filesystem::remove_all(path_, ignored);
+}
+
+void TempDir::write(const std::string& name, std::string_view contents) const {
+  std::ofstream file(path_ / name, std::ios::binary);
+  file << contents;
+  if (!file.flush()) throw std::runtime_error("write " + name);
+}
+
+std::filesystem::path golden_path(std::string_view name) {
+  return std::filesystem::path(REELFOLIO_SOURCE_DIR) / "tests" / "golden" / name;
+}
+
+std::string read_text(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) throw std::runtime_error("open " + path.string());
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+std::string safetensors_file(std::string_view header, std::string_view data) {
+  std::string file;
+  for (int i = 0; i < 8; ++i) file += static_cast<char>((header.size() >> (8 * i)) & 0xFF);
+  file += header;
+  file += data;
+  return file;
+}
+
+std::string safetensors_file(const std::vector<TensorSpec>& tensors) {
+  std::string header = "{\"__metadata__\":{\"format\":\"pt\"}";
+  std::string data;
+  for (const TensorSpec& tensor : tensors) {
+    std::size_t size = tensor.dtype == "F32" ? 4 : tensor.dtype == "BF16" || tensor.dtype == "F16" ? 2 : 1;
+    std::string shape;
+    for (const std::uint64_t dimension : tensor.shape) {
+      size *= dimension;
+      shape += (shape.empty() ? "" : ",") + std::to_string(dimension);
+    }
+    std::string bytes = tensor.bytes;
+    while (bytes.size() < size) bytes += static_cast<char>(bytes.size() % 251);
+    header += ",\"" + tensor.name + "\":{\"dtype\":\"" + tensor.dtype + "\",\"shape\":[" + shape +
+              "],\"data_offsets\":[" + std::to_string(data.size()) + "," +
+              std::to_string(data.size() + bytes.size()) + "]}";
+    data += bytes;
+  }
+  return safetensors_file(header + "}", data);
+}
+
+std::string model_error(const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const engine::ModelError& error) {
+    return error.what();
+  }
+  return "";
+}
+
+}  // namespace reelfolio::testing

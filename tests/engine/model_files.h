@@ -1,0 +1,51 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/safetensors.h"
+
+/// Model directories made on the fly, and what went wrong with them.
+namespace reelfolio::testing {
+
+/// A fresh folder, removed with all in it at the end.
+class TempDir {
+ public:
+  TempDir();
+  TempDir(const TempDir&) = delete;
+  TempDir& operator=(const TempDir&) = delete;
+  ~TempDir();
+
+  const std::filesystem::path& path() const { return path_; }
+  /// Writes a file in it.
+  void write(const std::string& name, std::string_view contents) const;
+
+ private:
+  std::filesystem::path path_;
+};
+
+std::filesystem::path golden_path(std::string_view name);
+std::string read_text(const std::filesystem::path& path);
+
+/// A tensor of a safetensors file to be written; `bytes` fills up to the shape's size
+/// with the values 0, 1, 2, ... (modulo 251) where it is empty.
+struct TensorSpec {
+  std::string name;
+  std::string dtype = "F32";
+  std::vector<std::uint64_t> shape;
+  std::string bytes;
+};
+
+/// The bytes of a valid file that holds `tensors` one after the other.
+std::string safetensors_file(const std::vector<TensorSpec>& tensors);
+/// The same from a header and the data behind it, whatever they say.
+std::string safetensors_file(std::string_view header, std::string_view data);
+
+/// The message of the ModelError that `action` throws; "" if it throws none.
+std::string model_error(const std::function<void()>& action);
+
+}  // namespace reelfolio::testing
