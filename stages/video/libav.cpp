@@ -1,0 +1,137 @@
+#include "stages/video/libav.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdarg>
+#include <cstdio>
+#include <cstring>
+#include <mutex>
+#include <new>
+
+#include "stages/error.h"
+
+namespace reelfolio::stages::libav {
+namespace {
+
+constexpr int kReadBytes = 1 << 16;
+
+std::string& last_message() {
+  thread_local std::string message;
+  return message;
+}
+
+void keep_message(void*, int level, const char* format, va_list arguments) {
+  if (level > AV_LOG_ERROR) return;
+  std::array<char, 512> text{};
+  std::vsnprintf(text.data(), text.size(), format, arguments);
+  std::string message = text.data();
+  while (!message.empty() && (message.back() == '\n' || message.back() == '.')) message.pop_back();
+  if (!message.empty()) last_message() = message;
+}
+
+}  // namespace
+
+FramePtr make_frame() {
+  FramePtr frame(av_frame_alloc());
+  if (!frame) throw std::bad_alloc();
+  return frame;
+}
+
+FramePtr share_frame(const AVFrame& frame) {
+  FramePtr copy(av_frame_clone(&frame));
+  if (!copy) throw std::bad_alloc();
+  return copy;
+}
+
+PacketPtr make_packet() {
+  PacketPtr packet(av_packet_alloc());
+  if (!packet) throw std::bad_alloc();
+  return packet;
+}
+
+void silence_log() {
+  static std::once_flag once;
+  std::call_once(once, [] { av_log_set_callback(keep_message); });
+}
+
+void forget_messages() {
+  last_message().clear();
+}
+
+std::string error_text(int code) {
+  std::array<char, AV_ERROR_MAX_STRING_SIZE> text{};
+  av_strerror(code, text.data(), text.size());
+  std::string result = text.data();
+  if (!result.empty() && result[0] >= 'A' && result[0] <= 'Z')
+    result[0] = static_cast<char>(result[0] - 'A' + 'a');
+  if (!last_message().empty()) result += " (" + last_message() + ")";
+  return result;
+}
+
+FileInput::FileInput(const std::filesystem::path& path, std::function<bool()> interrupted)
+    : interrupted_(std::move(interrupted)) {
+  fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  struct stat status {};
+  if (fd_ < 0 || ::fstat(fd_, &status) != 0) {
+    const int error = errno;
+    if (fd_ >= 0) ::close(fd_);
+    throw ItemError("input.unreadable", std::string("cannot open: ") + std::strerror(error));
+  }
+  size_ = status.st_size;
+  auto* buffer = static_cast<unsigned char*>(av_malloc(kReadBytes));
+  if (buffer != nullptr) io_ = avio_alloc_context(buffer, kReadBytes, 0, this, read, nullptr, seek);
+  if (io_ == nullptr) {
+    av_free(buffer);
+    ::close(fd_);
+    throw std::bad_alloc();
+  }
+}
+
+FileInput::~FileInput() {
+  av_freep(&io_->buffer);
+  avio_context_free(&io_);
+  ::close(fd_);
+}
+
+int FileInput::read(void* self, std::uint8_t* buffer, int size) {
+  auto& file = *static_cast<FileInput*>(self);
+  if (file.interrupted()) return AVERROR_EXIT;
+  const std::int64_t wanted = std::min<std::int64_t>(size, file.size_ - file.position_);
+  if (wanted <= 0) return AVERROR_EOF;
+  ssize_t got = 0;
+  do {
+    got = ::pread(file.fd_, buffer, static_cast<std::size_t>(wanted), file.position_);
+  } while (got < 0 && errno == EINTR);
+  if (got < 0) return AVERROR(errno);
+  if (got == 0) return AVERROR_EOF;
+  file.position_ += got;
+  return static_cast<int>(got);
+}
+
+std::int64_t FileInput::seek(void* self, std::int64_t offset, int whence) {
+  auto& file = *static_cast<FileInput*>(self);
+  switch (whence & ~AVSEEK_FORCE) {
+    case AVSEEK_SIZE:
+      return file.size_;
+    case SEEK_SET:
+      break;
+    case SEEK_CUR:
+      offset += file.position_;
+      break;
+    case SEEK_END:
+      offset += file.size_;
+      break;
+    default:
+      return AVERROR(EINVAL);
+  }
+  if (offset < 0) return AVERROR(EINVAL);
+  file.position_ = offset;
+  return offset;
+}
+
+}  // namespace reelfolio::stages::libav

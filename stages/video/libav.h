@@ -1,0 +1,83 @@
+#pragma once
+
+extern "C" {
+#include <libavcodec/avcodec.h>
+#include <libavfilter/avfilter.h>
+#include <libavformat/avformat.h>
+#include <libavutil/frame.h>
+#include <libavutil/pixdesc.h>
+#include <libswscale/swscale.h>
+}
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+
+/// What FFmpeg's C interface needs to be held safely: owners, errors as text, one file as input.
+namespace reelfolio::stages::libav {
+
+struct FrameDeleter {
+  void operator()(AVFrame* p) const { av_frame_free(&p); }
+};
+struct PacketDeleter {
+  void operator()(AVPacket* p) const { av_packet_free(&p); }
+};
+struct CodecDeleter {
+  void operator()(AVCodecContext* p) const { avcodec_free_context(&p); }
+};
+struct FormatDeleter {
+  void operator()(AVFormatContext* p) const { avformat_close_input(&p); }
+};
+struct ScalerDeleter {
+  void operator()(SwsContext* p) const { sws_freeContext(p); }
+};
+struct FilterGraphDeleter {
+  void operator()(AVFilterGraph* p) const { avfilter_graph_free(&p); }
+};
+using FramePtr = std::unique_ptr<AVFrame, FrameDeleter>;
+using PacketPtr = std::unique_ptr<AVPacket, PacketDeleter>;
+using CodecPtr = std::unique_ptr<AVCodecContext, CodecDeleter>;
+using FormatPtr = std::unique_ptr<AVFormatContext, FormatDeleter>;
+using ScalerPtr = std::unique_ptr<SwsContext, ScalerDeleter>;
+using FilterGraphPtr = std::unique_ptr<AVFilterGraph, FilterGraphDeleter>;
+
+/// An empty frame. Throws std::bad_alloc.
+FramePtr make_frame();
+/// A second reference to the same pixels. Throws std::bad_alloc.
+FramePtr share_frame(const AVFrame& frame);
+PacketPtr make_packet();
+
+/// Keeps FFmpeg from printing; its messages are kept for error_text. Any thread, any number of times.
+void silence_log();
+/// `code` as text, with the last error message FFmpeg logged on this thread since
+/// `forget_messages`, if there was one.
+std::string error_text(int code);
+void forget_messages();
+
+/// Reads one file, no further than its size when it was opened, so that a file that grows meanwhile
+/// stays the file that was hashed. FFmpeg opens nothing by itself.
+class FileInput {
+ public:
+  /// Throws ItemError "input.unreadable". `interrupted` may be empty; once it returns true, reads fail
+  /// with AVERROR_EXIT.
+  FileInput(const std::filesystem::path& path, std::function<bool()> interrupted);
+  ~FileInput();
+  FileInput(const FileInput&) = delete;
+  FileInput& operator=(const FileInput&) = delete;
+  AVIOContext* context() { return io_; }
+  bool interrupted() const { return interrupted_ && interrupted_(); }
+
+ private:
+  static int read(void* self, std::uint8_t* buffer, int size);
+  static std::int64_t seek(void* self, std::int64_t offset, int whence);
+
+  std::function<bool()> interrupted_;
+  int fd_ = -1;
+  std::int64_t size_ = 0;
+  std::int64_t position_ = 0;
+  AVIOContext* io_ = nullptr;
+};
+
+}  // namespace reelfolio::stages::libav

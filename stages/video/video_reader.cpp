@@ -1,0 +1,422 @@
+#include "stages/video/video_reader.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <utility>
+
+extern "C" {
+#include <libavutil/display.h>
+}
+
+namespace reelfolio::stages {
+namespace {
+
+// Beyond this a step ahead is a new clock, not a pause, in formats whose clock may start over.
+constexpr double kLongestPauseS = 10;
+// Smaller steps back are two frames out of order, not a new clock.
+constexpr double kSmallStepBackS = 1;
+// Two frames that claim the same time are kept this far apart.
+constexpr double kLeastStepS = 0.001;
+// Without an index to ask, reading on is taken to be cheaper than seeking up to this distance.
+constexpr double kReadOnS = 8;
+// Frames are reordered by less than this, so that dropping unneeded ones can stop this long before a target.
+constexpr double kReorderS = 1;
+constexpr std::int64_t kMaxPixels = 16384LL * 16384;
+// A decoder that is being emptied and only ever reports errors has to be left at some time.
+constexpr int kMaxDrainErrors = 1000;
+
+int refuse_to_open(AVFormatContext*, AVIOContext**, const char*, int, AVDictionary**) {
+  return AVERROR(EPERM);
+}
+
+const std::int32_t* matrix_from(const std::uint8_t* data, std::size_t size) {
+  return data != nullptr && size >= 9 * sizeof(std::int32_t) ? reinterpret_cast<const std::int32_t*>(data)
+                                                             : nullptr;
+}
+
+const std::int32_t* display_matrix(const AVStream& stream) {
+#if LIBAVFORMAT_VERSION_MAJOR >= 61
+  const AVPacketSideData* side = av_packet_side_data_get(
+      stream.codecpar->coded_side_data, stream.codecpar->nb_coded_side_data, AV_PKT_DATA_DISPLAYMATRIX);
+  return side != nullptr ? matrix_from(side->data, side->size) : nullptr;
+#else
+  std::size_t size = 0;
+  const std::uint8_t* data = av_stream_get_side_data(&stream, AV_PKT_DATA_DISPLAYMATRIX, &size);
+  return matrix_from(data, size);
+#endif
+}
+
+std::int64_t duration_of(const AVFrame& frame) {
+#if LIBAVUTIL_VERSION_INT >= AV_VERSION_INT(57, 30, 100)
+  return frame.duration;
+#else
+  return frame.pkt_duration;
+#endif
+}
+
+bool is_broken(const AVFrame& frame) {
+  return frame.decode_error_flags != 0 || (frame.flags & AV_FRAME_FLAG_CORRUPT) != 0;
+}
+
+std::string with_unit(double seconds) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.3f s", seconds);
+  return text;
+}
+
+}  // namespace
+
+VideoReader::VideoReader(const std::filesystem::path& path, VideoReaderOptions options)
+    : path_(path), options_(std::move(options)) {
+  libav::silence_log();
+  open();
+}
+
+void VideoReader::open() {
+  libav::forget_messages();
+  codec_.reset();
+  format_.reset();
+  input_ = std::make_unique<libav::FileInput>(path_, options_.interrupted);
+  AVFormatContext* format = avformat_alloc_context();
+  if (format == nullptr) throw std::bad_alloc();
+  format->pb = input_->context();
+  format->flags |= AVFMT_FLAG_CUSTOM_IO;
+  // Playlists and references to other files are not followed.
+  format->io_open = refuse_to_open;
+  int status = avformat_open_input(&format, nullptr, nullptr, nullptr);  // frees `format` if it fails
+  if (status >= 0) {
+    format_.reset(format);
+    status = avformat_find_stream_info(format, nullptr);
+  }
+  if (input_->interrupted()) throw Interrupted{};
+  if (status < 0) throw ItemError("video.unreadable", "cannot open as a video: " + libav::error_text(status));
+  packet_ = libav::make_packet();
+  choose_stream();
+  open_decoder();
+
+  const std::int32_t* matrix = display_matrix(*stream_);
+  stream_orientation_ = matrix != nullptr ? orientation_of(matrix) : Orientation{};
+  const AVRational rate = av_guess_frame_rate(format_.get(), stream_, nullptr);
+  if (rate.num > 0 && rate.den > 0 && av_q2d(rate) <= 1000) frame_s_ = 1 / av_q2d(rate);
+  jumps_allowed_ = (format_->iformat->flags & AVFMT_TS_DISCONT) != 0;
+  // Where the clock may start over a time does not name one place, and the file is read from its start.
+  seekable_ = !jumps_allowed_ && (format_->iformat->flags & (AVFMT_NOTIMESTAMPS | AVFMT_NOBINSEARCH)) == 0;
+  forget_frames();
+  origin_s_.reset();
+  if (format_->start_time != AV_NOPTS_VALUE)
+    origin_s_ = static_cast<double>(format_->start_time) / AV_TIME_BASE;
+  jump_s_ = 0;
+  from_start_ = true;
+  seen_frame_ = false;
+  damaged_ = 0;
+  read_error_ = 0;
+  packets_end_s_ = 0;
+  video_end_s_ = 0;
+}
+
+void VideoReader::choose_stream() {
+  stream_ = nullptr;
+  const auto rank = [](const AVStream& s) {
+    const bool is_default = (s.disposition & AV_DISPOSITION_DEFAULT) != 0;
+    return std::pair(is_default, static_cast<std::int64_t>(s.codecpar->width) * s.codecpar->height);
+  };
+  for (unsigned i = 0; i < format_->nb_streams; ++i) {
+    AVStream* candidate = format_->streams[i];
+    if (candidate->codecpar->codec_type != AVMEDIA_TYPE_VIDEO) continue;
+    if ((candidate->disposition & (AV_DISPOSITION_ATTACHED_PIC | AV_DISPOSITION_TIMED_THUMBNAILS)) != 0)
+      continue;
+    if (stream_ == nullptr || rank(*candidate) > rank(*stream_)) stream_ = candidate;
+  }
+  if (stream_ == nullptr) throw ItemError("video.no_stream", "the file has no video stream");
+}
+
+void VideoReader::open_decoder() {
+  const AVCodecParameters& parameters = *stream_->codecpar;
+  const AVCodec* decoder = avcodec_find_decoder(parameters.codec_id);
+  if (decoder == nullptr) {
+    throw ItemError("video.unsupported",
+                    std::string("no decoder for codec ") + avcodec_get_name(parameters.codec_id));
+  }
+  codec_.reset(avcodec_alloc_context3(decoder));
+  if (!codec_) throw std::bad_alloc();
+  int status = avcodec_parameters_to_context(codec_.get(), &parameters);
+  codec_->pkt_timebase = stream_->time_base;
+  codec_->thread_count = options_.threads;
+  codec_->max_pixels = kMaxPixels;
+  if (status >= 0) status = avcodec_open2(codec_.get(), decoder, nullptr);
+  if (status < 0) {
+    throw ItemError("video.unsupported",
+                    std::string("cannot decode ") + decoder->name + ": " + libav::error_text(status));
+  }
+}
+
+double VideoReader::seconds(std::int64_t timestamp) const {
+  return static_cast<double>(timestamp) * av_q2d(stream_->time_base) - origin_s_.value_or(0);
+}
+
+void VideoReader::note_damage(int code) {
+  // A broadcast that is joined halfway begins with packets that cannot be decoded; that is no damage.
+  if (!seen_frame_) return;
+  if (damaged_++ == 0) {
+    first_damage_s_ = last_time_s_.value_or(0);
+    first_damage_ = libav::error_text(code);
+  }
+}
+
+void VideoReader::feed() {
+  while (true) {
+    const int status = av_read_frame(format_.get(), packet_.get());
+    if (status == AVERROR(EAGAIN)) continue;
+    if (status < 0) {
+      if (input_->interrupted()) throw Interrupted{};
+      if (status != AVERROR_EOF) {
+        read_error_ = status;
+        read_error_text_ = libav::error_text(status);
+      }
+      input_ended_ = true;
+      avcodec_send_packet(codec_.get(), nullptr);
+      return;
+    }
+    const AVStream& from = *format_->streams[packet_->stream_index];
+    const std::int64_t stamp = packet_->pts != AV_NOPTS_VALUE ? packet_->pts : packet_->dts;
+    if (stamp != AV_NOPTS_VALUE) {
+      const double end_s =
+          static_cast<double>(stamp + std::max<std::int64_t>(packet_->duration, 0)) * av_q2d(from.time_base);
+      packets_end_s_ = std::max(packets_end_s_, end_s - origin_s_.value_or(0));
+    }
+    if (&from != stream_) {
+      av_packet_unref(packet_.get());
+      continue;
+    }
+    const bool unneeded = packet_->pts != AV_NOPTS_VALUE && seconds(packet_->pts) < skip_until_s_;
+    codec_->skip_frame = unneeded ? AVDISCARD_NONREF : AVDISCARD_DEFAULT;
+    const int sent = avcodec_send_packet(codec_.get(), packet_.get());
+    av_packet_unref(packet_.get());
+    if (sent < 0) note_damage(sent);
+    return;
+  }
+}
+
+bool VideoReader::decode(TimedFrame& out) {
+  out.frame = libav::make_frame();
+  int drain_errors = 0;
+  while (true) {
+    if (input_->interrupted()) throw Interrupted{};
+    const int status = avcodec_receive_frame(codec_.get(), out.frame.get());
+    if (status >= 0) {
+      if (out.frame->width <= 0 || out.frame->height <= 0) continue;
+      set_time(out);
+      if (is_broken(*out.frame)) note_damage(AVERROR_INVALIDDATA);
+      seen_frame_ = true;
+      return true;
+    }
+    if (status == AVERROR_EOF) break;
+    if (status != AVERROR(EAGAIN)) {
+      note_damage(status);
+      if (input_ended_ && ++drain_errors > kMaxDrainErrors) break;
+      continue;
+    }
+    if (input_ended_) break;
+    feed();
+  }
+  out.frame.reset();
+  at_end_ = true;
+  return false;
+}
+
+void VideoReader::set_time(TimedFrame& out) {
+  const AVFrame& frame = *out.frame;
+  const double usual_s = last_duration_s_ > 0 ? last_duration_s_ : frame_s_;
+  const double expected_s = last_time_s_ ? *last_time_s_ + usual_s : 0;
+  const std::int64_t stated = duration_of(frame);
+  out.duration_s = stated > 0 ? static_cast<double>(stated) * av_q2d(stream_->time_base) : frame_s_;
+  if (frame.best_effort_timestamp == AV_NOPTS_VALUE) {
+    // Streams cut mid-broadcast may begin without timestamps; count frames until the first one arrives.
+    out.time_s = expected_s;
+    counted_ = true;
+  } else {
+    if (!origin_s_) {
+      origin_s_ = static_cast<double>(frame.best_effort_timestamp) * av_q2d(stream_->time_base) - expected_s;
+    }
+    out.time_s = seconds(frame.best_effort_timestamp) + jump_s_;
+    if (last_time_s_) {
+      const double step_s = out.time_s - *last_time_s_;
+      if (step_s < -kSmallStepBackS || (jumps_allowed_ && step_s > kLongestPauseS)) {
+        jump_s_ += expected_s - out.time_s;
+        out.time_s = expected_s;
+      } else if (step_s <= 0) {
+        out.time_s = *last_time_s_ + kLeastStepS;
+      }
+    }
+    counted_ = false;
+  }
+  last_time_s_ = out.time_s;
+  last_duration_s_ = out.duration_s;
+  video_end_s_ = std::max(video_end_s_, out.time_s + out.duration_s);
+}
+
+void VideoReader::forget_frames() {
+  before_ = {};
+  current_ = {};
+  after_ = {};
+  started_ = false;
+  input_ended_ = false;
+  at_end_ = false;
+  last_time_s_.reset();
+  last_duration_s_ = 0;
+}
+
+bool VideoReader::next() {
+  if (!started_) {
+    started_ = true;
+    decode(after_);
+  }
+  if (!after_.frame) return false;
+  before_ = std::move(current_);
+  current_ = std::move(after_);
+  after_ = {};
+  if (!at_end_) decode(after_);
+  return true;
+}
+
+bool VideoReader::worth_seeking(double time_s) const {
+  if (!seekable_ || !origin_s_ || jump_s_ != 0) return false;
+  const double position_s = after_.frame ? after_.time_s : current_.time_s;
+  if (time_s <= position_s) return false;
+  const auto timestamp = static_cast<std::int64_t>((time_s + *origin_s_) / av_q2d(stream_->time_base));
+  const AVIndexEntry* entry =
+      avformat_index_get_entry_from_timestamp(stream_, timestamp, AVSEEK_FLAG_BACKWARD);
+  if (entry != nullptr && seconds(entry->timestamp) > position_s) return true;
+  const int known = avformat_index_get_entries_count(stream_);
+  const AVIndexEntry* last = known > 0 ? avformat_index_get_entry(stream_, known - 1) : nullptr;
+  // An index that reaches past the target and names no keyframe on the way has answered.
+  if (last != nullptr && last->timestamp >= timestamp) return false;
+  return time_s - position_s > kReadOnS;
+}
+
+bool VideoReader::seek(double time_s) {
+  if (!seekable_ || !origin_s_ || jump_s_ != 0) return false;
+  for (const double earlier_s : {0.0, 2.0, 10.0}) {
+    const double wanted_s = std::max(time_s - earlier_s, 0.0);
+    const auto timestamp = static_cast<std::int64_t>((wanted_s + *origin_s_) / av_q2d(stream_->time_base));
+    if (avformat_seek_file(format_.get(), stream_->index, INT64_MIN, timestamp, timestamp, 0) < 0)
+      return false;
+    avcodec_flush_buffers(codec_.get());
+    forget_frames();
+    from_start_ = false;
+    skip_until_s_ = time_s - kReorderS;
+    const bool found = next();
+    // Indexes can be wrong, and frames at a keyframe can lack their references: look where it came out.
+    if (found && !counted_ && current_.time_s <= time_s) return true;
+    if (wanted_s == 0) break;
+  }
+  return false;
+}
+
+void VideoReader::restart() {
+  open();
+  next();
+}
+
+bool VideoReader::move_to(double time_s) {
+  if (!started_ && !next()) return false;
+  if (!current_.frame) return false;
+  const bool back = time_s < current_.time_s && (before_.frame || !from_start_);
+  if (back || worth_seeking(time_s)) {
+    if (!seek(time_s)) restart();
+  }
+  skip_until_s_ = time_s - kReorderS;
+  while (after_.frame && after_.time_s <= time_s) next();
+  skip_until_s_ = -std::numeric_limits<double>::infinity();
+  return current_.frame != nullptr;
+}
+
+double VideoReader::end_s() const {
+  return after_.frame ? after_.time_s : current_.time_s + current_.duration_s;
+}
+
+bool VideoReader::is_damaged() const {
+  return is_broken(*current_.frame);
+}
+
+Orientation VideoReader::orientation() const {
+  const AVFrameSideData* side = av_frame_get_side_data(current_.frame.get(), AV_FRAME_DATA_DISPLAYMATRIX);
+  const std::int32_t* matrix = side != nullptr ? matrix_from(side->data, side->size) : nullptr;
+  return matrix != nullptr ? orientation_of(matrix) : stream_orientation_;
+}
+
+PictureSize VideoReader::size() const {
+  const AVRational aspect = av_guess_sample_aspect_ratio(format_.get(), stream_, current_.frame.get());
+  return upright_size(*current_.frame, aspect, orientation());
+}
+
+HeldFrame VideoReader::hold() const {
+  HeldFrame held;
+  held.frame_ = libav::share_frame(*current_.frame);
+  if (is_interlaced(*current_.frame)) {
+    if (before_.frame) held.before_ = libav::share_frame(*before_.frame);
+    if (after_.frame) held.after_ = libav::share_frame(*after_.frame);
+  }
+  held.time_s_ = current_.time_s;
+  held.size_ = size();
+  held.orientation_ = orientation();
+  held.time_base_ = stream_->time_base;
+  return held;
+}
+
+engine::RgbImage HeldFrame::picture(PictureSize wanted) const {
+  if (is_interlaced(*frame_)) {
+    const libav::FramePtr whole = deinterlace(before_.get(), *frame_, after_.get(), time_base_);
+    if (whole) return frame_to_rgb(*whole, orientation_, wanted);
+  }
+  return frame_to_rgb(*frame_, orientation_, wanted);
+}
+
+void VideoReader::score_frame(int longer_side, BgrFrame& out) {
+  if (!score_size_) {
+    PictureSize size{current_.frame->width, current_.frame->height};
+    if (orientation().transpose) std::swap(size.width, size.height);
+    const double factor = static_cast<double>(std::max(size.width, size.height)) / longer_side;
+    if (factor > 1) {
+      // nearbyint, like PySceneDetect's round, takes halves to even.
+      size.width = std::max(1, static_cast<int>(std::nearbyint(size.width / factor)));
+      size.height = std::max(1, static_cast<int>(std::nearbyint(size.height / factor)));
+    }
+    score_size_ = size;
+  }
+  frame_to_score(*current_.frame, orientation(), *score_size_, out);
+}
+
+std::vector<ItemError> VideoReader::problems() const {
+  std::vector<ItemError> problems;
+  bool truncated = false;
+  if (from_start_ && at_end_ && seen_frame_) {
+    std::string why;
+    const bool declared = format_->duration != AV_NOPTS_VALUE &&
+                          format_->duration_estimation_method == AVFMT_DURATION_FROM_STREAM;
+    const double declared_s = declared ? static_cast<double>(format_->duration) / AV_TIME_BASE : 0;
+    const double read_s = std::max(packets_end_s_, video_end_s_);
+    // Headers round, and count frames that are never shown.
+    const double tolerance_s = std::max(std::min(1.0, declared_s / 10), 3 * frame_s_);
+    if (read_error_ != 0) {
+      why = read_error_text_;
+    } else if (declared && jump_s_ == 0 && read_s < declared_s - tolerance_s) {
+      why = "the file states " + with_unit(declared_s);
+    }
+    truncated = !why.empty();
+    if (truncated) {
+      problems.emplace_back("video.truncated", "the video ends at " + with_unit(video_end_s_) + ": " + why);
+    }
+  }
+  // The last packet of a truncated file is half a packet; that is said already.
+  if (damaged_ > 0 && !(truncated && first_damage_s_ > video_end_s_ - 1)) {
+    problems.emplace_back("video.corrupt", std::to_string(damaged_) +
+                                               (damaged_ == 1 ? " packet or frame" : " packets or frames") +
+                                               " could not be decoded properly, the first near " +
+                                               with_unit(first_damage_s_) + ": " + first_damage_);
+  }
+  return problems;
+}
+
+}  // namespace reelfolio::stages
