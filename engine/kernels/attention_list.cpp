@@ -1,0 +1,57 @@
+#include "engine/kernels/attention.h"
+#include "engine/kernels/row_kernels.h"
+
+namespace reelfolio::engine::kernels {
+
+extern const AttentionKernel attention_ref;
+#if defined(__x86_64__)
+extern const AttentionKernel attention_avx2;
+extern const AttentionKernel attention_avx512;
+extern const AttentionKernel attention_avx512_bf16;
+#endif
+
+namespace {
+
+struct Entry {
+  const AttentionKernel* kernel;
+  std::string_view row_table;  ///< the row kernels of the same instructions
+  bool (*runs_here)();
+};
+
+/// Best first, the plain one last.
+const Entry kEntries[] = {
+#if defined(__x86_64__)
+    {&attention_avx512_bf16, "avx512",
+     [] {
+       return __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+              __builtin_cpu_supports("avx512bf16");
+     }},
+    {&attention_avx512, "avx512", [] { return __builtin_cpu_supports("avx512f") != 0; }},
+    {&attention_avx2, "avx2", [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }},
+#endif
+    {&attention_ref, "ref", [] { return true; }},
+};
+
+}  // namespace
+
+std::vector<const AttentionKernel*> attention_kernels() {
+  std::vector<const AttentionKernel*> kernels;
+  for (const Entry& entry : kEntries) {
+    if (entry.runs_here()) kernels.push_back(entry.kernel);
+  }
+  return kernels;
+}
+
+const AttentionKernel& best_attention_kernel(ops::WeightType type) {
+  const std::string_view table = row_kernels().name;
+  bool allowed = false;
+  for (const Entry& entry : kEntries) {
+    // Entries from the table in use downwards.
+    allowed = allowed || entry.row_table == table;
+    const bool precise = type == ops::WeightType::bf16 || entry.kernel->type == ops::WeightType::f32;
+    if (allowed && precise && entry.runs_here()) return *entry.kernel;
+  }
+  return attention_ref;
+}
+
+}  // namespace reelfolio::engine::kernels
