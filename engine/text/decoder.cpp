@@ -1,6 +1,7 @@
 #include "engine/text/decoder.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <utility>
 #include <vector>
@@ -42,7 +43,9 @@ float square_root(std::size_t n) {
 
 struct TextDecoder::Impl {
   Impl(const ModelConfig& model, const Checkpoint& checkpoint, ops::WeightType type)
-      : config(model.text), weights(load_text_weights(config, checkpoint, type)) {
+      : config(model.text),
+        placeholders{model.tokens.image, model.tokens.audio, model.tokens.video},
+        weights(load_text_weights(config, checkpoint, type)) {
     KvLayout layout;
     layout.sliding_window = config.sliding_window;
     layout.type = type == ops::WeightType::f32 ? KvType::f32 : KvType::bf16;
@@ -58,6 +61,12 @@ struct TextDecoder::Impl {
     }
   }
 
+  /// The row of both tables that stands for an id.
+  std::size_t table_row(TokenId id) const {
+    const bool placeholder = std::find(placeholders.begin(), placeholders.end(), id) != placeholders.end();
+    return static_cast<std::size_t>(placeholder ? config.pad_token_id : id);
+  }
+
   /// Finished per-layer inputs of layers first .. last - 1: out [rows, (last - first) * P].
   void per_layer_inputs(const Batch& batch, ConstMatrix x, std::size_t first, std::size_t last,
                         MatrixBuffer& out, const DecoderObserver& observer);
@@ -69,6 +78,7 @@ struct TextDecoder::Impl {
   void add_normed(ConstVector weight, Matrix x);
 
   const TextConfig config;
+  const std::array<TokenId, 3> placeholders;
   TextWeights weights;
   std::shared_ptr<const KvLayout> kv_layout;
   std::vector<ops::RopeFrequencies> ropes;
@@ -99,7 +109,7 @@ void TextDecoder::Impl::per_layer_inputs(const Batch& batch, ConstMatrix x, std:
     std::vector<float> token(cols);
 #pragma omp for schedule(static)
     for (std::size_t r = 0; r < x.rows; ++r) {
-      const auto id = static_cast<std::size_t>(batch.ids[r]);
+      const std::size_t id = table_row(batch.ids[r]);
       ops::convert_to_f32(table.bytes, table.dtype, id * table_cols + first * size, token);
       const Vector row = out.row(r);
       for (std::size_t c = 0; c < cols; ++c) row[c] = (row[c] + token[c] * token_factor) * half;
@@ -204,7 +214,7 @@ void TextDecoder::embed(std::span<const TokenId> ids, Matrix out) const {
   const TensorView& table = impl_->weights.embed_tokens;
   const float factor = square_root(impl_->config.hidden_size);
   for (std::size_t r = 0; r < ids.size(); ++r) {
-    ops::gather_row(table.bytes, table.dtype, static_cast<std::size_t>(ids[r]), factor, out.row(r));
+    ops::gather_row(table.bytes, table.dtype, impl_->table_row(ids[r]), factor, out.row(r));
   }
 }
 

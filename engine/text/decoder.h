@@ -31,7 +31,7 @@ enum class LogitRows {
 struct SequenceStep {
   KvCache* cache = nullptr;  ///< grows by inputs.rows; no cache twice in a pass
   ConstMatrix inputs;  ///< [rows, hidden_size], rows >= 1: scaled embeddings, or soft tokens as they are
-  /// [rows] ids for the per-layer table: pad_token_id where a soft token stands.
+  /// [rows] ids for the per-layer table; a placeholder where a soft token stands.
   std::span<const TokenId> ids;
   LogitRows logits = LogitRows::last;
 };
@@ -40,6 +40,9 @@ struct SequenceStep {
 ///
 /// Owns its weights and scratch memory; reads the embedding tables from the checkpoint,
 /// which must outlive it. One thread at a time; works on the OpenMP threads of the caller.
+///
+/// The placeholders of pictures, sound and video look up pad_token_id in both tables, also
+/// where the model itself generates one.
 ///
 /// Positions without logits pass through the layers below first_kv_shared_layer only: the
 /// rest write no keys or values, so nothing else can see the difference.
