@@ -10,27 +10,27 @@
 /// it holds plain data only, no inline functions that the linker could keep in their AVX form.
 namespace reelfolio::engine::kernels {
 
-/// y[m, n] = f32(sum_k x[m, k] * level(n, k)) * (row_scale[n] * x_scale[m])
+/// y[m, n] = f32(sum_k (x[m, k] - 128) * level(n, k)) * (row_scale[n] * x_scale[m])
 ///
 /// for n in the row blocks [first_block, last_block) of a packed matrix (layout:
 /// engine/quant/lowbit.h) and all m in [0, rows). The sums are exact in 32 bits for up to
 /// 66,000 inputs, so every kernel gives the same bits, whatever `rows` is.
 struct LowBitArgs {
-  int bits;                          ///< 4 or 2
-  std::size_t groups;                ///< groups of 128 inputs in a row
-  const std::uint8_t* codes;         ///< [blocks, groups, chunks of 64 bytes], 64-byte aligned
-  const std::uint8_t* multipliers;   ///< [blocks, groups, 4]
-  const float* row_scales;           ///< [blocks * 4]
-  const std::uint8_t (*levels)[16];  ///< [256][16] level + 128 for each multiplier and code
-  std::size_t out;                   ///< columns of y; rows of the last block beyond it are not written
+  int bits;                         ///< 4 or 2
+  std::size_t groups;               ///< groups of 128 inputs in a row
+  const std::uint8_t* codes;        ///< [blocks, groups, chunks of 64 bytes], 64-byte aligned
+  const std::uint8_t* multipliers;  ///< [blocks, groups, 4]
+  const float* row_scales;          ///< [blocks * 4]
+  const std::int32_t* row_sums;     ///< [blocks * 4] sums of the levels of a row
+  const std::int8_t (*levels)[16];  ///< [256][16] level of each multiplier and code, 16-byte aligned
+  std::size_t out;                  ///< columns of y; rows of the last block beyond it are not written
   std::size_t first_block, last_block;
 
-  std::size_t rows;            ///< any number; kernels work in tiles of 16
-  const std::int8_t* x;        ///< [rows, x_stride], zero beyond the inputs
-  std::size_t x_stride;        ///< at least groups * 128
-  const float* x_scales;       ///< [rows]
-  const std::int32_t* x_sums;  ///< [rows] sums of the x values
-  float* y;                    ///< [rows, y_stride]; may not overlap the inputs
+  std::size_t rows;       ///< any number; kernels work in tiles of 16
+  const std::uint8_t* x;  ///< [rows, x_stride], 128 (zero) beyond the inputs
+  std::size_t x_stride;   ///< at least groups * 128
+  const float* x_scales;  ///< [rows]
+  float* y;               ///< [rows, y_stride]; may not overlap the inputs
   std::size_t y_stride;
 };
 

@@ -27,21 +27,22 @@ void tile(const LowBitArgs& a, std::size_t block, std::size_t first_row) {
   for (int h = 0; h < 2; ++h) {
     for (int m = 0; m < M; ++m) acc[h][m] = _mm256_setzero_si256();
   }
-  const std::int8_t* x = a.x + first_row * a.x_stride;
+  const std::uint8_t* x = a.x + first_row * a.x_stride;
   for (std::size_t g = 0; g < a.groups; ++g) {
     const std::uint8_t* multipliers = a.multipliers + (block * a.groups + g) * 4;
     const std::uint8_t* codes = a.codes + (block * a.groups + g) * kChunks * 64;
     for (int h = 0; h < 2; ++h) {
-      // The tables hold level + 128; flipping the top bit makes them signed again.
-      const __m256i table = _mm256_xor_si256(two_tables(a, multipliers + 2 * h), sign);
+      const __m256i table = two_tables(a, multipliers + 2 * h);
       for (int c = 0; c < kChunks; ++c) {
         __m256i packed = _mm256_load_si256(reinterpret_cast<const __m256i*>(codes + c * 64 + h * 32));
         for (int j = 0; j < kFields; ++j) {
           const __m256i weights = _mm256_shuffle_epi8(table, _mm256_and_si256(packed, nibble));
           packed = _mm256_srli_epi16(packed, Bits);
           for (int m = 0; m < M; ++m) {
-            const __m256i inputs = _mm256_broadcastsi128_si256(_mm_loadu_si128(
-                reinterpret_cast<const __m128i*>(x + m * a.x_stride + g * 128 + (c * kFields + j) * 16)));
+            // Flipping the top bit turns byte into byte - 128.
+            const __m256i inputs = _mm256_xor_si256(
+                sign, _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(
+                          x + m * a.x_stride + g * 128 + (c * kFields + j) * 16))));
             const __m256i pairs =
                 _mm256_maddubs_epi16(_mm256_abs_epi8(inputs), _mm256_sign_epi8(weights, inputs));
             acc[h][m] = _mm256_add_epi32(acc[h][m], _mm256_madd_epi16(pairs, ones));

@@ -6,8 +6,8 @@
 //
 // A 512-bit register holds 16 inputs of each of the 4 rows of a block, one row a 128-bit
 // lane: the byte shuffle that turns codes into levels works within lanes, so each row
-// brings its own table. vpdpbusd multiplies unsigned by signed bytes: weights carry +128,
-// which the sum of the activations takes off again at the end.
+// brings its own table. vpdpbusd multiplies unsigned by signed bytes: activations carry
+// +128, which the sum of the levels takes off again at the end.
 namespace reelfolio::engine::kernels {
 namespace {
 
@@ -34,7 +34,7 @@ void tile(const LowBitArgs& a, std::size_t block, std::size_t first_row) {
 #pragma GCC unroll 16
     for (int m = 0; m < M; ++m) acc[b][m] = _mm512_setzero_si512();
   }
-  const std::int8_t* x = a.x + first_row * a.x_stride;
+  const std::uint8_t* x = a.x + first_row * a.x_stride;
   const std::size_t group_bytes = kChunks * 64;
   for (std::size_t g = 0; g < a.groups; ++g) {
     __m512i table[Blocks];
@@ -65,7 +65,7 @@ void tile(const LowBitArgs& a, std::size_t block, std::size_t first_row) {
           const __m512i inputs = _mm512_broadcast_i32x4(_mm_loadu_si128(
               reinterpret_cast<const __m128i*>(x + m * a.x_stride + g * 128 + (c * kFields + j) * 16)));
 #pragma GCC unroll 16
-          for (int b = 0; b < Blocks; ++b) acc[b][m] = _mm512_dpbusd_epi32(acc[b][m], weights[b], inputs);
+          for (int b = 0; b < Blocks; ++b) acc[b][m] = _mm512_dpbusd_epi32(acc[b][m], inputs, weights[b]);
         }
       }
     }
@@ -74,6 +74,8 @@ void tile(const LowBitArgs& a, std::size_t block, std::size_t first_row) {
   for (int b = 0; b < Blocks; ++b) {
     const std::size_t n = (block + b) * 4;
     const __m128 row_scales = _mm_loadu_ps(a.row_scales + n);
+    const __m128i offset =
+        _mm_slli_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(a.row_sums + n)), 7);
 #pragma GCC unroll 16
     for (int m = 0; m < M; ++m) {
       // Sum the four 32-bit parts of each lane, then gather the lanes' first elements.
@@ -82,7 +84,7 @@ void tile(const LowBitArgs& a, std::size_t block, std::size_t first_row) {
       const __m512i lanes = _mm512_setr_epi32(0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
       __m128i sums = _mm512_castsi512_si128(_mm512_permutexvar_epi32(lanes, s));
       const std::size_t row = first_row + m;
-      sums = _mm_sub_epi32(sums, _mm_set1_epi32(128 * a.x_sums[row]));
+      sums = _mm_sub_epi32(sums, offset);
       const __m128 y =
           _mm_mul_ps(_mm_cvtepi32_ps(sums), _mm_mul_ps(row_scales, _mm_set1_ps(a.x_scales[row])));
       const std::size_t left = a.out - n;

@@ -15,47 +15,41 @@ constexpr float kLargest = 127.0F;
 // f32 arithmetic: no call, so the loop vectorises.
 constexpr float kRound = 12582912.0F;
 
-void quantize_row(std::span<float> row, bool is_unsigned, std::uint8_t* out, std::size_t stride, float& scale,
-                  std::int32_t& sum) {
+constexpr std::uint8_t kZero = 128;
+
+void quantize_row(std::span<float> row, std::uint8_t* out, std::size_t stride, float& scale) {
   rotate_row(row);
   float largest = 0.0F;
-  bool finite = true;
-  for (const float v : row) {
-    finite = finite && std::isfinite(v);
-    largest = std::max(largest, std::abs(v));
+  for (const float v : row) largest = std::max(largest, std::abs(v));
+  // max() drops NaN, a sum keeps it; infinity survives both.
+  float sum = 0.0F;
+  for (const float v : row) sum += v * 0.0F;
+  const bool finite = sum == 0.0F;
+  const float inverse = kLargest / largest;
+  std::fill(out, out + stride, kZero);
+  if (!finite) {
+    scale = std::numeric_limits<float>::quiet_NaN();
+    return;
   }
-  const std::uint8_t offset = is_unsigned ? 128 : 0;
-  std::fill(out + row.size(), out + stride, offset);
-  sum = 0;
-  if (!finite || largest == 0.0F) {
-    scale = finite ? 0.0F : std::numeric_limits<float>::quiet_NaN();
-    std::fill(out, out + row.size(), offset);
+  if (!std::isfinite(inverse)) {  // zeros, or denormals that round to zero at any precision that matters
+    scale = 0.0F;
     return;
   }
   scale = largest / kLargest;
-  const float inverse = kLargest / largest;
-  if (!std::isfinite(inverse)) {  // a row of denormals: zero to any precision that matters
-    scale = 0.0F;
-    std::fill(out, out + row.size(), offset);
-    return;
-  }
   for (std::size_t k = 0; k < row.size(); ++k) {
-    const auto value = static_cast<std::int32_t>((row[k] * inverse + kRound) - kRound);
-    sum += value;
-    out[k] = static_cast<std::uint8_t>(value + offset);
+    out[k] =
+        static_cast<std::uint8_t>(static_cast<std::int32_t>((row[k] * inverse + kRound) - kRound) + kZero);
   }
 }
 
 }  // namespace
 
-void quantize_rows(ConstMatrix x, bool is_unsigned, QuantizedRows& out) {
+void quantize_rows(ConstMatrix x, QuantizedRows& out) {
   out.rows = x.rows;
   out.cols = x.cols;
   out.stride = (x.cols + kGroup - 1) / kGroup * kGroup;
-  out.is_unsigned = is_unsigned;
   out.bytes.resize(out.rows * out.stride);
   out.scales.resize(out.rows);
-  out.sums.resize(out.rows);
 #pragma omp parallel
   {
     std::vector<float> scratch(x.cols);
@@ -63,8 +57,7 @@ void quantize_rows(ConstMatrix x, bool is_unsigned, QuantizedRows& out) {
     for (std::ptrdiff_t r = 0; r < static_cast<std::ptrdiff_t>(x.rows); ++r) {
       const auto row = x.row(r);
       std::copy(row.begin(), row.end(), scratch.begin());
-      quantize_row(scratch, is_unsigned, out.bytes.data() + r * out.stride, out.stride, out.scales[r],
-                   out.sums[r]);
+      quantize_row(scratch, out.bytes.data() + r * out.stride, out.stride, out.scales[r]);
     }
   }
 }

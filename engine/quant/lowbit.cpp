@@ -25,7 +25,7 @@ LevelTables make_tables(const std::array<float, N>& half) {
       const std::size_t rank = negative ? N - 1 - code : code - N;
       const float level = half[rank] / half.back() * 127.0F * static_cast<float>(m) / kMaxMultiplier;
       const int rounded = static_cast<int>(std::lround(negative ? -level : level));
-      tables.level[m][entry] = static_cast<std::uint8_t>(rounded + 128);
+      tables.level[m][entry] = static_cast<std::int8_t>(rounded);
     }
   }
   return tables;
@@ -44,7 +44,7 @@ struct Codebook {
   explicit Codebook(LowBits bits) : count(1 << static_cast<int>(bits)) {
     const LevelTables& tables = level_tables(bits);
     for (int m = 0; m <= kMaxMultiplier; ++m) {
-      for (int c = 0; c < count; ++c) levels[m][c] = static_cast<int>(tables.level[m][c]) - 128;
+      for (int c = 0; c < count; ++c) levels[m][c] = tables.level[m][c];
     }
   }
   float error(int multiplier, const float* values, std::size_t n, float limit) const {
@@ -88,7 +88,8 @@ const LevelTables& level_tables(LowBits bits) {
 }
 
 void pack_row_block(const LowBitShape& shape, std::size_t block, std::span<const float* const> rows,
-                    std::uint8_t* codes, std::uint8_t* multipliers, float* row_scales) {
+                    std::uint8_t* codes, std::uint8_t* multipliers, float* row_scales,
+                    std::int32_t* row_sums) {
   const Codebook& book = codebook(shape.bits);
   const std::size_t groups = shape.groups();
   const std::size_t chunk = shape.chunk_inputs();
@@ -102,6 +103,8 @@ void pack_row_block(const LowBitShape& shape, std::size_t block, std::span<const
   std::array<float, kGroup> scaled{};
   for (std::size_t r = 0; r < kRowsPerBlock; ++r) {
     row_scales[block * kRowsPerBlock + r] = 0.0F;
+    std::int32_t& row_sum = row_sums[block * kRowsPerBlock + r];
+    row_sum = 0;
     if (r >= rows.size()) continue;
     const float* row = rows[r];
     float largest = 0.0F;
@@ -131,10 +134,12 @@ void pack_row_block(const LowBitShape& shape, std::size_t block, std::span<const
       block_multipliers[g * kRowsPerBlock + r] = static_cast<std::uint8_t>(best);
       for (std::size_t i = 0; i < count; ++i) {
         const int code = nearest(book.levels[best].data(), book.count, scaled[i]);
+        row_sum += book.levels[best][code];
         const std::size_t in_chunk = i % chunk;
         std::uint8_t* bytes = block_codes + g * group_bytes + i / chunk * kChunkBytes + r * 16;
         bytes[in_chunk % 16] |= static_cast<std::uint8_t>(code << (width * static_cast<int>(in_chunk / 16)));
       }
+      row_sum += static_cast<std::int32_t>(kGroup - count) * book.levels[best][0];
     }
   }
 }
@@ -161,7 +166,7 @@ void unpack_rows(const LowBitMatrix& matrix, std::size_t first, std::size_t coun
         const unsigned shift = width * static_cast<unsigned>(start % chunk / 16);
         const std::size_t inputs = std::min<std::size_t>(16, shape.in - k);
         for (std::size_t i = 0; i < inputs; ++i) {
-          row[k + i] = static_cast<std::int8_t>(static_cast<int>(level[(field[i] >> shift) & mask]) - 128);
+          row[k + i] = level[(field[i] >> shift) & mask];
         }
       }
     }

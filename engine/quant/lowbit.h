@@ -17,7 +17,7 @@
 /// Byte layout, chosen for the kernels: rows in blocks of kRowsPerBlock, inputs in chunks
 /// of 16 * (8 / bits) = 32 or 64. A chunk of a block is 64 bytes: 16 for each row, in which
 /// bit field j of byte i holds the code of input 16 * j + i. Rows are padded to whole
-/// blocks and inputs to whole groups with codes whose activations are zero.
+/// blocks and inputs to whole groups with code 0; activations are zero there.
 namespace reelfolio::engine::quant {
 
 constexpr std::size_t kRowsPerBlock = 4;
@@ -26,14 +26,14 @@ constexpr std::size_t kChunkBytes = 64;
 
 enum class LowBits { two = 2, four = 4 };
 
-/// Level tables: for each multiplier 16 bytes, level + 128 of each code. For 2-bit codes
+/// Level tables: for each multiplier 16 bytes, the level of each code. For 2-bit codes
 /// the four levels repeat, so that a byte shuffle by the low bits of an index works for both.
 struct LevelTables {
-  alignas(64) std::array<std::array<std::uint8_t, 16>, 256> level{};
+  alignas(64) std::array<std::array<std::int8_t, 16>, 256> level{};
 };
 const LevelTables& level_tables(LowBits bits);
 
-/// Sizes of the three arrays that make up a packed matrix.
+/// Sizes of the four arrays that make up a packed matrix.
 struct LowBitShape {
   LowBits bits = LowBits::four;
   std::size_t out = 0;
@@ -54,13 +54,15 @@ struct LowBitMatrix {
   const std::uint8_t* codes = nullptr;        ///< [row_blocks, groups, chunks_per_group, 64], 64-byte aligned
   const std::uint8_t* multipliers = nullptr;  ///< [row_blocks, groups, 4]
   const float* row_scales = nullptr;          ///< [row_blocks * 4]
+  const std::int32_t* row_sums = nullptr;     ///< [row_blocks * 4] sum of a row's levels, padding included
 };
 
 /// Packs up to kRowsPerBlock rows (rotated already, see rotation.h) as block `block`.
-/// Each group takes the multiplier with the least squared error. codes, multipliers and
-/// row_scales point at the whole arrays. Missing rows of the last block become zero weights.
+/// Each group takes the multiplier with the least squared error. The last four point at the
+/// whole arrays (LowBitMatrix). Missing rows of the last block become zero weights.
 void pack_row_block(const LowBitShape& shape, std::size_t block, std::span<const float* const> rows,
-                    std::uint8_t* codes, std::uint8_t* multipliers, float* row_scales);
+                    std::uint8_t* codes, std::uint8_t* multipliers, float* row_scales,
+                    std::int32_t* row_sums);
 
 /// Expands rows [first, first + count) to signed bytes [count, in], row-major:
 /// row_scale[n] * out[n, k] is the weight.

@@ -37,21 +37,25 @@ struct Packed {
       : shape{bits, out, in},
         codes(static_cast<std::uint8_t*>(std::aligned_alloc(64, shape.code_bytes()))),
         multipliers(shape.multiplier_bytes()),
-        scales(shape.scale_count()) {
+        scales(shape.scale_count()),
+        sums(shape.scale_count()) {
     for (std::size_t block = 0; block < shape.row_blocks(); ++block) {
       std::vector<const float*> rows;
       for (std::size_t n = block * quant::kRowsPerBlock; n < out && rows.size() < quant::kRowsPerBlock; ++n) {
         rows.push_back(weights.data() + n * in);
       }
-      quant::pack_row_block(shape, block, rows, codes.get(), multipliers.data(), scales.data());
+      quant::pack_row_block(shape, block, rows, codes.get(), multipliers.data(), scales.data(), sums.data());
     }
   }
-  quant::LowBitMatrix view() const { return {shape, codes.get(), multipliers.data(), scales.data()}; }
+  quant::LowBitMatrix view() const {
+    return {shape, codes.get(), multipliers.data(), scales.data(), sums.data()};
+  }
 
   quant::LowBitShape shape;
   std::unique_ptr<std::uint8_t[], FreeAligned> codes;
   std::vector<std::uint8_t> multipliers;
   std::vector<float> scales;
+  std::vector<std::int32_t> sums;
 };
 
 double relative_error(const Packed& packed, const std::vector<float>& weights) {
@@ -99,28 +103,21 @@ TEST_CASE("activations: rounding to 8 bits stays within half a step, outliers or
   std::vector<float> x = normal(3 * cols, 3);
   x[cols + 17] = 500.0F;  // a channel 500 times the rest
   for (std::size_t c = 0; c < cols; ++c) x[2 * cols + c] = 0.0F;
-  quant::QuantizedRows signed_rows;
-  quant::QuantizedRows unsigned_rows;
-  quant::quantize_rows({x.data(), 3, cols}, false, signed_rows);
-  quant::quantize_rows({x.data(), 3, cols}, true, unsigned_rows);
-  CHECK(signed_rows.scales[2] == 0.0F);
+  quant::QuantizedRows rows;
+  quant::quantize_rows({x.data(), 3, cols}, rows);
+  CHECK(rows.scales[2] == 0.0F);
   for (std::size_t r = 0; r < 3; ++r) {
     std::vector<float> row(x.begin() + r * cols, x.begin() + (r + 1) * cols);
     quant::rotate_row(row);
-    std::int32_t sum = 0;
     for (std::size_t c = 0; c < cols; ++c) {
-      const int value = signed_rows.signed_row(r)[c];
-      sum += value;
+      const int value = rows.row(r)[c] - 128;
       REQUIRE(std::abs(value) <= 127);
-      REQUIRE(unsigned_rows.bytes[r * unsigned_rows.stride + c] == value + 128);
-      REQUIRE(std::abs(row[c] - static_cast<float>(value) * signed_rows.scales[r]) <=
-              signed_rows.scales[r] * 0.5001F);
+      REQUIRE(std::abs(row[c] - static_cast<float>(value) * rows.scales[r]) <= rows.scales[r] * 0.5001F);
     }
-    CHECK(signed_rows.sums[r] == sum);
-    for (std::size_t c = cols; c < signed_rows.stride; ++c) REQUIRE(signed_rows.signed_row(r)[c] == 0);
+    for (std::size_t c = cols; c < rows.stride; ++c) REQUIRE(rows.row(r)[c] == 128);
   }
   // Without the rotation the outlier's row would have a step of 500 / 127 = 3.9.
-  CHECK(signed_rows.scales[1] < 0.5F);
+  CHECK(rows.scales[1] < 0.5F);
 }
 
 TEST_CASE("activations: a row with NaN or infinity has scale NaN, its neighbours are untouched") {
@@ -129,12 +126,12 @@ TEST_CASE("activations: a row with NaN or infinity has scale NaN, its neighbours
   x[64 + 5] = std::numeric_limits<float>::infinity();
   quant::QuantizedRows rows;
   quant::QuantizedRows expected;
-  quant::quantize_rows({x.data(), 3, 64}, false, rows);
-  quant::quantize_rows({clean.data(), 3, 64}, false, expected);
+  quant::quantize_rows({x.data(), 3, 64}, rows);
+  quant::quantize_rows({clean.data(), 3, 64}, expected);
   CHECK(std::isnan(rows.scales[1]));
   for (const std::size_t r : {0U, 2U}) {
     CHECK(rows.scales[r] == expected.scales[r]);
-    CHECK(std::memcmp(rows.signed_row(r), expected.signed_row(r), 64) == 0);
+    CHECK(std::memcmp(rows.row(r), expected.row(r), 64) == 0);
   }
 }
 
@@ -189,7 +186,7 @@ TEST_CASE("lowbit kernels: every kernel gives the bits of ref, for any rows, blo
         for (const std::size_t rows : {1U, 2U, 5U, 9U, 16U, 21U, 34U}) {
           const std::vector<float> x = normal(rows * in, static_cast<unsigned>(rows));
           quant::QuantizedRows q;
-          quant::quantize_rows({x.data(), rows, in}, false, q);
+          quant::quantize_rows({x.data(), rows, in}, q);
           const auto run = [&](kernels::LowBitFunction function, std::size_t first, std::size_t last) {
             std::vector<float> y(rows * (out + 3), -1.0F);
             kernels::LowBitArgs args{};
@@ -198,15 +195,15 @@ TEST_CASE("lowbit kernels: every kernel gives the bits of ref, for any rows, blo
             args.codes = packed.codes.get();
             args.multipliers = packed.multipliers.data();
             args.row_scales = packed.scales.data();
-            args.levels = reinterpret_cast<const std::uint8_t(*)[16]>(quant::level_tables(bits).level.data());
+            args.row_sums = packed.sums.data();
+            args.levels = reinterpret_cast<const std::int8_t(*)[16]>(quant::level_tables(bits).level.data());
             args.out = out;
             args.first_block = first;
             args.last_block = last;
             args.rows = rows;
-            args.x = q.signed_row(0);
+            args.x = q.row(0);
             args.x_stride = q.stride;
             args.x_scales = q.scales.data();
-            args.x_sums = q.sums.data();
             args.y = y.data();
             args.y_stride = out + 3;
             function(args);
@@ -247,25 +244,25 @@ TEST_CASE("lowbit kernels: the product is near the f32 product of the unquantise
   for (std::size_t n = 0; n < 8; ++n) quant::rotate_row({weights.data() + n * in, in});
   const Packed packed(quant::LowBits::four, 8, in, weights);
   quant::QuantizedRows q;
-  quant::quantize_rows({x.data(), 1, in}, false, q);
+  quant::quantize_rows({x.data(), 1, in}, q);
   std::vector<float> y(8);
-  kernels::LowBitArgs args{
-      4,
-      packed.shape.groups(),
-      packed.codes.get(),
-      packed.multipliers.data(),
-      packed.scales.data(),
-      reinterpret_cast<const std::uint8_t(*)[16]>(quant::level_tables(quant::LowBits::four).level.data()),
-      8,
-      0,
-      packed.shape.row_blocks(),
-      1,
-      q.signed_row(0),
-      q.stride,
-      q.scales.data(),
-      q.sums.data(),
-      y.data(),
-      8};
+  kernels::LowBitArgs args{};
+  args.bits = 4;
+  args.groups = packed.shape.groups();
+  args.codes = packed.codes.get();
+  args.multipliers = packed.multipliers.data();
+  args.row_scales = packed.scales.data();
+  args.row_sums = packed.sums.data();
+  args.levels =
+      reinterpret_cast<const std::int8_t(*)[16]>(quant::level_tables(quant::LowBits::four).level.data());
+  args.out = 8;
+  args.last_block = packed.shape.row_blocks();
+  args.rows = 1;
+  args.x = q.row(0);
+  args.x_stride = q.stride;
+  args.x_scales = q.scales.data();
+  args.y = y.data();
+  args.y_stride = 8;
   kernels::lowbit_matmul_ref(args);
   // Errors of 2560 products add as a random walk: sqrt(2560 * 0.0095) = 4.9 is one deviation.
   for (std::size_t n = 0; n < 8; ++n) CHECK(std::abs(y[n] - expected[n]) < 4 * 4.9);
