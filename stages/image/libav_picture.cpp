@@ -174,6 +174,7 @@ class LibavReader final : public PictureReader {
     context->thread_count = 1;
     context->err_recognition = AV_EF_EXPLODE;
     refused_ = false;
+    allocated_ = false;
     context->get_buffer2 = [](AVCodecContext* c, AVFrame* f, int flags) {
       auto& reader = *static_cast<LibavReader*>(c->opaque);
       const std::uint64_t pixels =
@@ -184,6 +185,7 @@ class LibavReader final : public PictureReader {
         reader.refused_height_ = f->height;
         return AVERROR(ENOMEM);
       }
+      reader.allocated_ = true;
       return avcodec_default_get_buffer2(c, f, flags);
     };
     int status = avcodec_open2(context.get(), codec, nullptr);
@@ -195,7 +197,10 @@ class LibavReader final : public PictureReader {
     }
     if (status == AVERROR(ENOMEM)) throw std::bad_alloc();
     if (status < 0) {
-      if (stated_bytes(bytes) > length) throw ItemError("image.truncated", "picture data ends early");
+      // Binary PNM has nothing that could be wrong behind its header but the length.
+      const bool short_pnm = allocated_ && length > 2 && bytes[0] == 'P' && bytes[1] >= '4';
+      if (short_pnm || stated_bytes(bytes) > length)
+        throw ItemError("image.truncated", "picture data ends early");
       char reason[AV_ERROR_MAX_STRING_SIZE] = "";
       av_strerror(status, reason, sizeof(reason));
       throw_decode_error(*source_, reason);
@@ -206,6 +211,7 @@ class LibavReader final : public PictureReader {
   std::unique_ptr<ByteSource> source_;
   std::uint64_t max_pixels_;
   AVCodecID codec_id_;
+  bool allocated_ = false;  ///< the header made sense
   bool refused_ = false;
   int refused_width_ = 0;
   int refused_height_ = 0;
