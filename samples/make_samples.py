@@ -52,15 +52,6 @@ def held_out(scene):
     raise ValueError(f"no held-out relative of: {frames.caption(scene)}")
 
 
-def scaled(frame, size, shift=(0.0, 0.0)):
-    """The same frame at `size` = (height, width), its shapes moved by `shift` pixels."""
-    kx, ky = size[1] / frame.width, size[0] / frame.height
-    k = math.sqrt(kx * ky)
-    out = frames.Frame(size[1], size[0], frame.background)
-    out.shapes = [frames.Shape(s.shape, s.colour, s.x * kx + shift[0], s.y * ky + shift[1], s.radius * k, s.angle, s.group) for s in frame.shapes]
-    return out
-
-
 def video_frames():
     """uint8 [360, 640, 3], one after the other."""
     for index, (seconds, scene) in enumerate(VIDEO_SCENES):
@@ -70,7 +61,7 @@ def video_frames():
         for i in range(n):
             drift = math.sin(2 * math.pi * i / FPS / 3)
             shift = (12 * drift, 4 * drift) if index % 2 == 0 else (-4 * drift, 8 * drift)
-            picture = frames.render(np.random.default_rng(0), scaled(frame, VIDEO_SIZE, shift), noise=False).astype(np.float32)
+            picture = frames.render(np.random.default_rng(0), frames.scaled(frame, VIDEO_SIZE, shift), noise=False).astype(np.float32)
             if index == FADE_AFTER:
                 picture *= min(1.0, (n - 1 - i) / (FADE_S * FPS / 2))
             elif index == FADE_AFTER + 1:
@@ -95,7 +86,7 @@ def make_images():
     def picture(seed, scene, size, target):
         rng = np.random.default_rng((8, seed))
         frame = frames.lay_out(rng, held_out(scene), size)
-        return Image.fromarray(frames.render(rng, scaled(frame, target), noise=False))
+        return Image.fromarray(frames.render(rng, frames.scaled(frame, target), noise=False))
 
     picture(1, Scene("beige", (Group(1, "red", "star"), Group(3, "blue", "circle")), relation="left of"), (336, 432), (480, 640)).save(INBOX / "still.png", optimize=True)
     # A palette picture.

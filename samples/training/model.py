@@ -75,7 +75,7 @@ def build_config(tok):
         use_bidirectional_attention=None, pad_token_id=token("<pad>"), eos_token_id=token("<eos>"), bos_token_id=token("<bos>"),
     )
     vision = Gemma4VisionConfig(
-        hidden_size=128, intermediate_size=512, num_hidden_layers=4, num_attention_heads=2, num_key_value_heads=2, head_dim=64,
+        hidden_size=128, intermediate_size=384, num_hidden_layers=3, num_attention_heads=2, num_key_value_heads=2, head_dim=64,
         patch_size=PATCH, pooling_kernel_size=POOL, position_embedding_size=512, use_clipped_linears=True, standardize=False,
         default_output_length=IMAGE_BUDGET,
     )

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from tokenizers import Tokenizer
 
 import batches
@@ -63,10 +64,19 @@ def batch_of_scatter(rng, size, count):
     return images, np.stack([frames.cell_targets(f) for f in made]), np.array([batches.background_index(f) for f in made])
 
 
+def picture(rng, frame):
+    """The frame as the image processor would hand it on: half of them drawn at another size and resized."""
+    if rng.random() < 0.5:
+        return frames.render(rng, frame)
+    k = rng.uniform(0.75, 2.2)
+    drawn = frames.render(rng, frames.scaled(frame, (round(frame.height * k * rng.uniform(0.96, 1.04)), round(frame.width * k))))
+    return np.asarray(Image.fromarray(drawn).resize((frame.width, frame.height), Image.BICUBIC))
+
+
 def batch_of_scenes(rng, size, count, draw=True, questions=6, held_out=False):
     scenes = [frames.random_scene(rng, held_out) for _ in range(count)]
     made = [frames.lay_out(rng, s, size) for s in scenes]
-    images = np.stack([frames.render(rng, f) for f in made]) if draw else None
+    images = np.stack([picture(rng, f) for f in made]) if draw else None
     return (images, np.stack([frames.cell_targets(f) for f in made]), np.array([batches.background_index(f) for f in made]),
             [batches.conversations(rng, s, questions) for s in scenes])
 
@@ -183,6 +193,61 @@ def train_decoder(args, model, tok):
             save(path, lm=lm.state_dict(), codebook=codebook.state_dict(), opt=opt.state_dict(), step=step + 1)
 
 
+def fit_projection(model, codebook, rng, count=12):
+    """Least squares from the tower's features to what the decoder was trained on."""
+    xs, ys, ws = [], [], []
+    with torch.no_grad():
+        for i in range(4 * count):
+            h, w = batches.GRIDS[i % len(batches.GRIDS)]
+            images, targets, ground, _ = batch_of_scenes(rng, (h, w), 4, questions=1)
+            pooled = forward.vision(model.model.vision_tower, batches.patches_of(images), batches.grid_positions(h, w), (h // 16, w // 16))
+            xs.append(forward.norm(pooled).flatten(0, 1))
+            ys.append(codebook(torch.from_numpy(batches.codes(targets, ground))).flatten(0, 1))
+            ws.append(torch.from_numpy(np.where(targets[..., 0] > 0, 3.0, 1.0).astype(np.float32)).flatten())
+        x, y, w = torch.cat(xs), torch.cat(ys), torch.cat(ws)[:, None]
+        gram = (x * w).T @ x + 1e-2 * len(x) / x.shape[1] * torch.eye(x.shape[1])
+        solution = torch.linalg.solve(gram, (x * w).T @ y)
+        model.model.embed_vision.embedding_projection.weight.copy_(solution.T)
+        return float(1 - (x @ solution - y).pow(2).sum() / y.pow(2).sum())
+
+
+def train_joint(args, model, tok):
+    core = model.model
+    text, heads = batches.Text(tok), Heads(core.vision_tower.config.hidden_size)
+    opt = Optimiser([(n, p) for n, p in core.named_parameters()] + [("heads.embed_tokens." + n, p) for n, p in heads.named_parameters()],
+                    matrix_lr=args.lr, other_lr=args.other_lr)
+    log = Log(args.work / "joint.log")
+    path, start = args.work / "joint.pt", 0
+    if path.exists():
+        s = torch.load(path, weights_only=True)
+        core.load_state_dict(s["model"]), heads.load_state_dict(s["heads"])
+        if not args.restart:
+            opt.load_state_dict(s["opt"])
+            start = s["step"]
+    else:
+        s, d = torch.load(args.work / "tower.pt", weights_only=True), torch.load(args.work / "decoder.pt", weights_only=True)
+        core.vision_tower.load_state_dict(s["tower"]), heads.load_state_dict(s["heads"]), core.language_model.load_state_dict(d["lm"])
+        codebook = torch.nn.Linear(batches.code_size(), core.language_model.config.hidden_size, bias=False)
+        codebook.load_state_dict(d["codebook"])
+        log(fit=fit_projection(model, codebook, np.random.default_rng((args.seed, 3))), tower_steps=s["step"], decoder_steps=d["step"])
+    mean, at = None, len(text.front)
+    for step in range(start, args.steps):
+        rng = np.random.default_rng((args.seed, 4, step, int(args.restart)))
+        h, w = batches.GRIDS[(0, 1, 0, 2, 0, 3)[step % 6]]
+        images, targets, ground, ids, target, branch, position, keep = decoder_batch(args, text, rng, (h, w), draw=True)
+        pooled = forward.vision(core.vision_tower, batches.patches_of(images), batches.grid_positions(h, w), (h // 16, w // 16))
+        dense, right, _ = heads(pooled, torch.from_numpy(targets), torch.from_numpy(ground))
+        loss, captions, others = answer_loss(*answers(model, forward.embed_vision(model, pooled), at, ids, target, branch, position, keep))
+        (loss + args.dense * dense).backward()
+        opt.step(schedule(step, args.steps))
+        now = np.array([float(loss.detach()), float(captions), float(others), float(right)])
+        mean = now if mean is None else 0.9 * mean + 0.1 * now
+        if step % 10 == 9:
+            log(step=step + 1, loss=mean[0], captions=mean[1], answers=mean[2], centres=mean[3])
+        if step % 50 == 49 or step + 1 == args.steps:
+            save(path, model=core.state_dict(), heads=heads.state_dict(), opt=opt.state_dict(), step=step + 1)
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("phase", choices=("tower", "decoder", "joint"))
@@ -195,14 +260,19 @@ def main():
     p.add_argument("--threads", type=int, default=1)
     p.add_argument("--code-noise", type=float, default=0.15)
     p.add_argument("--whole-from", type=int, default=400, help="tower: first step that also sees whole frames")
+    p.add_argument("--dense", type=float, default=0.3, help="joint: weight of the dense loss")
+    p.add_argument("--restart", action="store_true", help="joint: keep the weights, begin the schedule anew")
+    p.add_argument("--compile", action="store_true", help="fuse the vision layers")
     args = p.parse_args()
     torch.set_num_threads(args.threads)
     args.work.mkdir(parents=True, exist_ok=True)
     tok = Tokenizer.from_file(str(HERE.parent / "model" / "tokenizer.json"))
     model = sample_model.new_model(sample_model.build_config(tok), args.seed)
     forward.check_against_library(model)
+    if args.compile:
+        forward.compile_layers()
     model.train()
-    {"tower": train_tower, "decoder": train_decoder}[args.phase](args, model, tok)
+    {"tower": train_tower, "decoder": train_decoder, "joint": train_joint}[args.phase](args, model, tok)
 
 
 if __name__ == "__main__":
