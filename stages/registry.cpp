@@ -6,6 +6,8 @@
 #include "stages/language/extract.h"
 #include "stages/pdf/render_pages.h"
 #include "stages/stage.h"
+#include "stages/video/sample_frames.h"
+#include "stages/video/split_scenes.h"
 
 namespace reelfolio::stages {
 
@@ -15,6 +17,10 @@ std::span<const StageType> stage_types() {
     rows.push_back(ask_type());
     rows.push_back(caption_type());
     rows.push_back(extract_type());
+    rows.push_back(read_images_type());
+    rows.push_back(render_pages_type());
+    rows.push_back(sample_frames_type());
+    rows.push_back(split_scenes_type());
     rows.push_back(read_images_type());
     rows.push_back(render_pages_type());
     return rows;

@@ -2,7 +2,6 @@
 
 #include <openssl/sha.h>
 
-#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdint>
@@ -11,13 +10,13 @@
 #include <system_error>
 #include <utility>
 
+#include "stages/soft_token_budget.h"
 #include "stages/utf8.h"
 
 namespace reelfolio::stages {
 
 namespace {
 
-constexpr std::array kSoftTokenBudgets = {70, 140, 280, 560, 1120};
 constexpr std::streamsize kMaxPromptFileBytes = 1 << 20;
 
 /// First eight bytes of SHA-256, least significant first, so that a seed can be
@@ -117,13 +116,7 @@ Generation::Generation(const Params& params, const StageContext& context, const 
     prompt_param_ = "prompt_file";
   }
   if (params.has("system")) system_ = params.text("system");
-  if (params.has("soft_tokens")) {
-    soft_tokens_ = static_cast<int>(params.integer("soft_tokens"));
-    if (std::ranges::find(kSoftTokenBudgets, *soft_tokens_) == kSoftTokenBudgets.end()) {
-      throw ParamError("soft_tokens",
-                       "is " + std::to_string(*soft_tokens_) + ", expected 70, 140, 280, 560 or 1120");
-    }
-  }
+  if (params.has("soft_tokens")) soft_tokens_ = soft_tokens_of(params);
   sampling_.temperature = static_cast<float>(params.number("temperature"));
   sampling_.top_k = static_cast<int>(params.integer("top_k"));
   sampling_.top_p = static_cast<float>(params.number("top_p"));

@@ -34,7 +34,7 @@ TEST_CASE("caption: soft_tokens overrides the budget of every picture") {
 TEST_CASE("caption: a budget that the model does not know is refused") {
   CHECK(param_error([] {
           make_stage(caption_type(), {{"soft_tokens", std::int64_t{300}}});
-        }) == "soft_tokens: is 300, expected 70, 140, 280, 560 or 1120");
+        }) == "soft_tokens: 300 is no budget, expected 70, 140, 280, 560 or 1120");
 }
 
 TEST_CASE("caption: the system prompt is a turn of its own and no template") {

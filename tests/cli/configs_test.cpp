@@ -1,0 +1,114 @@
+#include <algorithm>
+#include <filesystem>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "cli/unit_naming.h"
+#include "pipeline/graph.h"
+#include "pipeline/param_values.h"
+#include "tests/support/catch.h"
+
+using namespace reelfolio;
+using namespace reelfolio::pipeline;
+
+namespace {
+
+const std::filesystem::path kConfigs = std::filesystem::path(REELFOLIO_SOURCE_DIR) / "configs";
+
+std::vector<std::filesystem::path> config_files() {
+  std::vector<std::filesystem::path> files;
+  for (const auto& entry : std::filesystem::directory_iterator(kConfigs)) {
+    if (entry.path().extension() == ".yaml") files.push_back(entry.path());
+  }
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
+const SpecValue* find(const SpecValue::Map& map, const std::string& key) {
+  for (const auto& entry : map) {
+    if (entry.key == key) return &entry.value;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+TEST_CASE("configs: every graph builds, and its resolved form builds to the same") {
+  const auto files = config_files();
+  REQUIRE(files.size() >= 6);
+  for (const auto& file : files) {
+    CAPTURE(file.string());
+    const Graph graph = build_graph(parse_graph_file(file));
+    CHECK_FALSE(graph.stages.empty());
+    const Graph again = build_graph(parse_graph(graph_to_yaml(graph), file));
+    CHECK(graph_to_yaml(again) == graph_to_yaml(graph));
+    CHECK(graph_fingerprint(again) == graph_fingerprint(graph));
+  }
+}
+
+TEST_CASE("configs: all-options.yaml names every parameter of every stage type, with its default") {
+  const GraphSpec spec = parse_graph_file(kConfigs / "all-options.yaml");
+  std::set<std::string> shown;
+  for (const StageSpec& stage : spec.stages) {
+    const SpecValue* use = find(stage.entries, "use");
+    REQUIRE(use != nullptr);
+    const std::string name = std::get<SpecValue::Scalar>(use->data).text;
+    const stages::StageType* type = stages::find_stage_type(name);
+    REQUIRE(type != nullptr);
+    shown.insert(name);
+    for (const stages::ParamSpec& param : type->params) {
+      CAPTURE(name, param.name);
+      const SpecValue* value = find(stage.entries, param.name);
+      REQUIRE(value != nullptr);
+      if (std::holds_alternative<std::monostate>(param.default_value)) continue;
+      CHECK(param_to_yaml(read_param(*value, param), param.type) ==
+            param_to_yaml(param.default_value, param.type));
+    }
+  }
+  for (const stages::StageType& type : stages::stage_types()) {
+    CAPTURE(std::string(type.name));
+    CHECK(shown.count(std::string(type.name)) == 1);
+  }
+}
+
+TEST_CASE("configs: all-options.yaml shows every setting of the sections with its default") {
+  const GraphSpec spec = parse_graph_file(kConfigs / "all-options.yaml");
+  const Graph graph = build_graph(spec);
+  const Graph plain =
+      build_graph(parse_graph("version: 1\nstages: {a: {use: caption, from: images}}\n", "g.yaml"));
+  CHECK(graph.model.weights == plain.model.weights);
+  CHECK(graph.limits.decoders == plain.limits.decoders);
+  CHECK(graph.limits.queue_bytes == plain.limits.queue_bytes);
+  CHECK(graph.limits.inputs_in_flight == plain.limits.inputs_in_flight);
+  for (const char* key : {"paths", "include", "exclude"}) CHECK(find(spec.inputs, key) != nullptr);
+  for (const char* key : {"path", "weights"}) CHECK(find(spec.model, key) != nullptr);
+  for (const char* key : {"decoders", "queue_bytes", "inputs_in_flight"})
+    CHECK(find(spec.limits, key) != nullptr);
+  CHECK(find(spec.output, "path") != nullptr);
+}
+
+TEST_CASE("stage types: sorted by name, each with one factory and described") {
+  const auto types = stages::stage_types();
+  CHECK(std::is_sorted(types.begin(), types.end(),
+                       [](const auto& a, const auto& b) { return a.name < b.name; }));
+  for (const stages::StageType& type : types) {
+    CAPTURE(std::string(type.name));
+    CHECK((type.make_transform != nullptr) != (type.make_language != nullptr));
+    CHECK(type.produces.empty() == (type.make_language != nullptr));
+    CHECK_FALSE(type.help.empty());
+    CHECK_FALSE(type.accepts.empty());
+    for (const stages::ParamSpec& param : type.params) CHECK_FALSE(param.help.empty());
+  }
+}
+
+TEST_CASE("unit naming: kinds that two stages cut are named, others are not") {
+  const auto kinds = [](const char* yaml) {
+    return cli::kinds_cut_twice(build_graph(parse_graph(yaml, "g.yaml")));
+  };
+  CHECK(kinds("version: 1\nstages: {s: {use: split_scenes, from: inputs}, f: {use: sample_frames, from: s}, "
+              "c: {use: caption, from: [f, images]}}\n")
+            .empty());
+  CHECK(kinds("version: 1\nstages: {s: {use: split_scenes, from: inputs}, t: {use: split_scenes, from: "
+              "inputs}}\n") == std::vector<stages::UnitKind>{stages::UnitKind::scene});
+}
