@@ -6,7 +6,6 @@
 #include <chrono>
 #include <cmath>
 #include <deque>
-#include <map>
 #include <mutex>
 #include <utility>
 
@@ -65,6 +64,7 @@ struct Picture {
   int budget = 0;
   int soft_tokens = 0;
   SoftTokenCache::Tokens rows;
+  std::size_t uses = 0;  ///< stretches that still read rows
 };
 
 /// A request's prompt. `keys` tells positions apart across the requests of the call: a token id,
@@ -201,6 +201,9 @@ class Call {
   void cancel();
   void input_row(const Prompt& prompt, std::size_t position, Vector row);
   void need_picture(std::size_t index);
+  /// f(picture) for each picture of which the stretch holds soft tokens.
+  template <class F>
+  void each_picture(const PrefixNode& node, F f);
 
   LoadedEngine& engine_;
   std::span<const Request> requests_;
@@ -298,6 +301,7 @@ void Call::make_tree() {
     } else {
       children_[node.parent].push_back(i);
     }
+    each_picture(node, [](Picture& picture) { ++picture.uses; });
     // Positions that another request's stretch brought in.
     if (node.leaf) {
       for (std::size_t n = node.parent; n != PrefixNode::kNone; n = nodes_[n].parent) {
@@ -305,6 +309,18 @@ void Call::make_tree() {
         answers_[node.request].shared_prompt_tokens += static_cast<int>(nodes_[n].end - nodes_[n].begin);
       }
     }
+  }
+}
+
+template <class F>
+void Call::each_picture(const PrefixNode& node, F f) {
+  const auto& keys = prompts_[node.request].keys;
+  for (std::size_t i = node.begin; i < node.end; ++i) {
+    if ((keys[i] & kSoftBit) == 0) continue;
+    const std::size_t picture = key_picture(keys[i]);
+    // The same picture may follow itself: its row 0 starts anew.
+    const bool first = i == node.begin || (keys[i - 1] & kSoftBit) == 0 || key_row(keys[i]) == 0;
+    if (first) f(pictures_[picture]);
   }
 }
 
@@ -369,6 +385,9 @@ bool Call::advance(Sequence& sequence, std::span<float> logits) {
 
 void Call::finish_stretch(Stretch stretch, std::span<float> logits) {
   const PrefixNode& node = nodes_[stretch.node];
+  each_picture(node, [](Picture& picture) {
+    if (--picture.uses == 0) picture.rows.reset();
+  });
   if (!node.leaf) {
     for (const std::size_t child : children_[stretch.node]) {
       ready_.push_back({child, stretch.cache.fork(), stretch.done});
@@ -397,13 +416,15 @@ void Call::pass() {
   std::vector<Part> parts;
   std::size_t rows = sequences_.size();
   const std::size_t decode_rows = rows;
+  // Once a sequence has to wait for a place, nothing new is opened: caches and soft tokens
+  // of a long call stay few.
+  bool full = false;
   for (std::size_t i = ready_.size(); i-- > 0 && rows < kRowsPerPass;) {
     const PrefixNode& node = nodes_[ready_[i].node];
     const bool begun = ready_[i].done > node.begin;
-    if (node.leaf && !begun) {
-      if (leaves_open_ >= kMaxSequences) continue;
-      ++leaves_open_;
-    }
+    full = full || (node.leaf && !begun && leaves_open_ >= kMaxSequences);
+    if (full && !begun) continue;
+    if (node.leaf && !begun) ++leaves_open_;
     const std::size_t count = std::min(kRowsPerPass - rows, node.end - ready_[i].done);
     parts.push_back({count, i, ready_[i].done + count == node.end});
     rows += count;

@@ -132,7 +132,7 @@ void attend(std::span<const QueryRun> runs, ConstMatrix q, std::size_t num_heads
       done += count;
     }
   }
-#pragma omp parallel
+#pragma omp parallel if (tasks.size() > 1)
   {
     Workspace work(positions * group, shape.head_dim);
 #pragma omp for schedule(dynamic)

@@ -104,7 +104,7 @@ void TextDecoder::Impl::per_layer_inputs(const Batch& batch, ConstMatrix x, std:
   const std::size_t table_cols = config.num_hidden_layers * size;
   const float token_factor = square_root(size);
   const auto half = static_cast<float>(std::sqrt(0.5));
-#pragma omp parallel
+#pragma omp parallel if (x.rows > 4)
   {
     std::vector<float> token(cols);
 #pragma omp for schedule(static)

@@ -22,7 +22,9 @@ namespace {
 
 using namespace reelfolio::engine;
 
-std::filesystem::path model_dir() { return reelfolio::test::golden_kits("text").front() / "model"; }
+std::filesystem::path model_dir() {
+  return reelfolio::test::golden_kits("text").front() / "model";
+}
 
 std::unique_ptr<Engine> load(ops::WeightType weights = ops::WeightType::f32) {
   EngineOptions options;
@@ -107,9 +109,13 @@ TEST_CASE("engine: an answer is the same alone and in company, with and without 
     const auto engine = load(weights);
     const std::string page(300, 'x');
     const auto image = picture(90, 60, 3);
-    std::vector<Request> requests = {
-        ask(page + " one?"),   ask(page + " two, and more?"), ask("short"), ask(page + " one?"),
-        look(image, "what is it?"), look(image, "and where, on the left?"), look(picture(64, 64, 5), "what is it?")};
+    std::vector<Request> requests = {ask(page + " one?"),
+                                     ask(page + " two, and more?"),
+                                     ask("short"),
+                                     ask(page + " one?"),
+                                     look(image, "what is it?"),
+                                     look(image, "and where, on the left?"),
+                                     look(picture(64, 64, 5), "what is it?")};
     requests[1].sampling = {1.0F, 64, 0.95F, 7};
     for (int i = 0; i < 20; ++i) requests.push_back(ask("question number " + std::to_string(i), 5 + i % 4));
     std::vector<std::string> streamed(requests.size());
@@ -168,9 +174,8 @@ TEST_CASE("engine: a requested stop ends with what there is") {
   const auto engine = load();
   std::stop_source stop;
   const std::vector<Request> requests = {ask("one", 200), ask("two", 200)};
-  const auto answers = engine->answer(requests, stop.get_token(), [&](std::size_t, std::string_view) {
-    stop.request_stop();
-  });
+  const auto answers =
+      engine->answer(requests, stop.get_token(), [&](std::size_t, std::string_view) { stop.request_stop(); });
   for (const Answer& answer : answers) {
     CHECK(answer.finish_reason == FinishReason::cancelled);
     CHECK(answer.generated_tokens < 200);

@@ -22,7 +22,9 @@ std::vector<float> numbers(std::size_t count, std::uint32_t seed) {
   return values;
 }
 
-float rounded(float value) { return bf16_to_f32(f32_to_bf16(value)); }
+float rounded(float value) {
+  return bf16_to_f32(f32_to_bf16(value));
+}
 
 ops::Linear make_linear(const std::vector<float>& w, std::size_t out, std::size_t in, ops::WeightType type) {
   return {std::as_bytes(std::span(w)), DType::f32, out, in, type};
@@ -127,7 +129,8 @@ TEST_CASE("linear: bf16 and f16 weights are taken as they are, at any alignment"
   // 0.5 in f16
   const std::vector<std::uint16_t> halves(out * in, 0x3800);
   MatrixBuffer sums(4, out);
-  ops::Linear(std::as_bytes(std::span(halves)), DType::f16, out, in, ops::WeightType::f32).apply(from, sums.view());
+  ops::Linear(std::as_bytes(std::span(halves)), DType::f16, out, in, ops::WeightType::f32)
+      .apply(from, sums.view());
   CHECK(worst_error(from, std::vector<float>(out * in, 0.5F), sums.view(), false) < 1e-5);
 }
 
