@@ -183,6 +183,11 @@ class TiffReader final : public PictureReader {
     const int samples_in_plane = layout.separate ? 1 : layout.samples;
     const std::size_t row_bytes = (std::size_t{block_width} * samples_in_plane * layout.bits + 7) / 8;
     const std::size_t block_bytes = row_bytes * block_height;
+    // A strip may be the whole picture, and a small file can claim a large one.
+    if (block_bytes * static_cast<std::size_t>(planes) > max_pixels_ * 4 + (64U << 20U)) {
+      throw ItemError("image.too_large",
+                      "TIFF strips or tiles take " + std::to_string(block_bytes) + " bytes");
+    }
     const tmsize_t libtiff_bytes = tiled ? TIFFTileSize(tiff) : TIFFStripSize(tiff);
     if (libtiff_bytes <= 0 || static_cast<std::size_t>(libtiff_bytes) != block_bytes) fail();
 

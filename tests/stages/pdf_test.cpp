@@ -248,6 +248,17 @@ TEST_CASE("render_pages: a page that no resolution can show fails alone and keep
   CHECK(out.errors == std::vector<std::pair<std::string, int>>{{"pdf.page_too_large", 2}});
 }
 
+TEST_CASE("render_pages: a page that the tree announces but lacks is reported") {
+  std::string file = pdf_file({{"/MediaBox [0 0 200 100]", words("one")},
+                               {"/MediaBox [0 0 200 100]", words("two")},
+                               {"/MediaBox [0 0 200 100]", words("three")}});
+  file.replace(file.find("6 0 R"), 5, "6 7 R");
+  // Poppler closes the gap, so that the third page becomes the second.
+  const Collector out = render(file, {{"dpi", 20.0}});
+  CHECK(numbers(out) == std::vector<int>{1, 2});
+  CHECK(out.errors == std::vector<std::pair<std::string, int>>{{"pdf.page_failed", 3}});
+}
+
 TEST_CASE("render_pages: a damaged cross-reference table is rebuilt") {
   std::string file = pdf_file({{"/MediaBox [0 0 200 100]", words("found again")}});
   const std::size_t table = file.find("xref\n");
