@@ -1,6 +1,8 @@
 #include "stages/image/picture_reader.h"
 
+#include <algorithm>
 #include <array>
+#include <string_view>
 #include <system_error>
 #include <utility>
 

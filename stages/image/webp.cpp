@@ -1,6 +1,7 @@
 #include <webp/decode.h>
 #include <webp/demux.h>
 
+#include <new>
 #include <utility>
 #include <vector>
 
