@@ -2,7 +2,7 @@
 
     evaluate.py MODEL [--items 500] [--dtype float32] [--answers OUT.jsonl] [--images FOLDER]
 
-Tasks: caption (exact match) and questions (exact match, two per frame). Frames are drawn at the
+Tasks: caption and questions, both by exact match. Frames are drawn at the
 sizes of videos and photographs and go through the model directory's own image processor and chat
 template. --answers keeps every prompt, expected and given answer; --images keeps the
 pictures, for the same comparison through another engine.
@@ -26,15 +26,18 @@ CAPTION_PROMPT = "Describe the image."
 QUESTION_SUFFIX = "\nAnswer with a word or a short phrase."
 
 
-def held_out_frames(seed, count):
-    """(picture, [(task, prompt, expected)]) for `count` held-out scenes."""
+def held_out_frames(seed, count, fixed=False):
+    """(picture, [(task, prompt, expected)]) for `count` held-out scenes. `fixed`: the same questions for each frame."""
     for i in range(count):
         rng = np.random.default_rng((seed, 99, i))
         scene = frames.random_scene(rng, held_out=True)
         k = int(rng.integers(0, len(SIZES)))
         frame = frames.scaled(frames.lay_out(rng, scene, LAID_OUT[k]), SIZES[k])
         talk = [("caption", CAPTION_PROMPT, frames.caption(scene))]
-        talk += [("question", q + QUESTION_SUFFIX, a) for q, a in frames.questions(rng, scene, 2)]
+        if fixed:
+            talk += [(name, q + QUESTION_SUFFIX, a) for name, (q, a) in frames.fixed_questions(scene).items()]
+        else:
+            talk += [("question", q + QUESTION_SUFFIX, a) for q, a in frames.questions(rng, scene, 2)]
         yield Image.fromarray(frames.render(rng, frame)), talk
 
 
@@ -66,6 +69,7 @@ def main():
     p.add_argument("--seed", type=int, default=2026)
     p.add_argument("--batch", type=int, default=10)
     p.add_argument("--threads", type=int, default=1)
+    p.add_argument("--fixed-questions", action="store_true", help="four questions that fit every frame instead of two that vary")
     p.add_argument("--answers", type=Path)
     p.add_argument("--images", type=Path)
     args = p.parse_args()
@@ -84,7 +88,7 @@ def main():
 
     if args.images:
         args.images.mkdir(parents=True, exist_ok=True)
-    for index, (picture, talk) in enumerate(held_out_frames(args.seed, args.items)):
+    for index, (picture, talk) in enumerate(held_out_frames(args.seed, args.items, args.fixed_questions)):
         if args.images:
             picture.save(args.images / f"{index:05d}.png")
         waiting.extend((index, picture, *t) for t in talk)

@@ -308,7 +308,7 @@ def questions(rng, scene, wanted):
     out = []
     groups, total = scene.groups, sum(g.count for g in scene.groups)
     while len(out) < wanted:
-        kind = int(rng.integers(0, 9))
+        kind = int(rng.integers(0, 10))
         colour, shape = str(rng.choice(list(COLOURS))), str(rng.choice(SHAPES))
         g = groups[int(rng.integers(0, len(groups)))] if groups else None
         if g is not None and rng.random() < 0.6:
@@ -345,8 +345,23 @@ def questions(rng, scene, wanted):
             true = (w == word) == (first is a)
             verb = "Is" if first.count == 1 else "Are"
             q = (f"{verb} {the(first)} {w} {the(second)}?", "yes" if true else "no")
+        elif kind == 9:
+            word = str(rng.choice(("Which shapes are visible?", "Which objects are visible?", "What shapes are in the picture?")))
+            q = (word, " and ".join(h.phrase() for h in groups) or "none")
         else:
             continue
         if q[0] not in [p[0] for p in out]:
             out.append(q)
     return out
+
+
+def fixed_questions(scene):
+    """name -> (question, answer): questions that fit every frame."""
+    total = sum(g.count for g in scene.groups)
+    has = lambda colour, shape: "yes" if any((g.colour, g.shape) == (colour, shape) for g in scene.groups) else "no"
+    return {
+        "count": ("How many shapes are there?", _number(total)),
+        "background": ("Which colour is the background?", scene.background),
+        "shapes": ("Which shapes are visible?", " and ".join(g.phrase() for g in scene.groups) or "none"),
+        "red_circle": ("Is there a red circle?", has("red", "circle")),
+    }

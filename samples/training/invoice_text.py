@@ -20,7 +20,8 @@ Bread|Milk|Cheese|Apples|Pears|Butter|Honey|Tea|Coffee|Rice|Soap|Towel|Candle|Ba
 Bicycle bell|Tyre|Pump|Helmet|Gloves|Scarf|Jacket|Boots|Notebook|Calendar|Envelope|Stamp|Poster|Frame|Lens|Filter|Repair|Delivery""".replace("\n", "|").split("|")
 CURRENCIES = {"EUR": "€", "USD": "$", "GBP": "£", "CHF": "CHF"}
 MONTHS = "January February March April May June July August September October November December".split()
-FIELDS = ("number", "date", "vendor", "currency", "total", "items")
+# In the order of configs/schemas/invoice.json.
+FIELDS = ("number", "date", "seller", "buyer", "currency", "lines", "total")
 
 EXTRACT_PROMPTS = ("Extract the invoice as JSON.", "Extract the fields of the invoice as JSON.", "Read the invoice and answer with JSON.")
 
@@ -50,12 +51,12 @@ def money(cents):
 
 
 def to_json(v):
-    """Compact JSON; amounts keep the two decimals that are printed."""
+    """Compact JSON; amounts keep the two decimals that are printed. The pages name no buyer."""
     text = lambda s: json.dumps(s, ensure_ascii=False)
     date = "null" if v.date is None else text("%04d-%02d-%02d" % v.date)
-    items = ",".join(f'{{"description":{text(i.description)},"quantity":{i.quantity},"amount":{money(i.amount_cents)}}}' for i in v.items)
-    return (f'{{"number":{text(v.number)},"date":{date},"vendor":{text(v.vendor)},"currency":{text(v.currency)},'
-            f'"total":{money(v.total_cents())},"items":[{items}]}}')
+    lines = ",".join(f'{{"description":{text(i.description)},"quantity":{i.quantity},"amount":{money(i.amount_cents)}}}' for i in v.items)
+    return (f'{{"number":{text(v.number)},"date":{date},"seller":{text(v.vendor)},"buyer":null,"currency":{text(v.currency)},'
+            f'"lines":[{lines}],"total":{money(v.total_cents())}}}')
 
 
 def is_held_out(v):
