@@ -1,5 +1,7 @@
 #include "engine/tokenizer.h"
 
+#include <algorithm>
+#include <cstdint>
 #include <nlohmann/json.hpp>
 #include <random>
 #include <string>
@@ -71,9 +73,9 @@ std::string random_text(std::mt19937& random, std::size_t most_parts) {
         text += static_cast<char>('a' + random() % 26);
         break;
       default: {
+        constexpr std::uint32_t kRanges[] = {0x800, 0x10000, 0x110000};
         const std::size_t range = random() % 4;
-        char32_t c = range == 0 ? random() % 0x800 : range == 1 ? random() % 0x10000 : random() % 0x110000;
-        if (range == 3) c = 0x4E00 + random() % 64;
+        auto c = static_cast<char32_t>(range < 3 ? random() % kRanges[range] : 0x4E00 + random() % 64);
         if ((c >= 0xD800 && c < 0xE000) || c == 0x2581) c = U'x';
         text += utf8_text(c);
       }

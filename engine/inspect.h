@@ -1,0 +1,68 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/config.h"
+
+namespace reelfolio::engine {
+
+/// What a model directory holds and what it lacks: `reelfolio model inspect DIR`.
+struct ModelInspection {
+  std::string directory;
+  /// "Gemma 4 E4B", "Gemma 4 E2B", or the sizes of another text decoder; empty without a config.
+  std::string architecture;
+  std::optional<ModelConfig> config;
+
+  struct Amount {
+    std::size_t tensors = 0;
+    std::uint64_t parameters = 0;
+    std::uint64_t bytes = 0;
+  };
+  /// By part: "decoder layers", "token embedding", "per-layer embedding", "vision tower",
+  /// "audio tower", "other".
+  std::map<std::string, Amount> parts;
+  /// By element type, as safetensors spells it.
+  std::map<std::string, Amount> types;
+  Amount total;
+
+  /// Files that are missing, corrupt or beyond this engine, as ModelError words it.
+  std::vector<std::string> problems;
+  /// Names of tensors that the engine reads and the checkpoint lacks.
+  std::vector<std::string> missing;
+  /// "FILE: tensor 'a.weight' is [768, 588], expected [768, 768]".
+  std::vector<std::string> misshapen;
+  /// Names of tensors that nothing reads: unknown ones, and keys and values of shared-KV
+  /// layers. Those of the audio tower are listed in `parts` alone.
+  std::vector<std::string> unused;
+
+  struct TokenizerFacts {
+    std::size_t vocab_size = 0;
+    std::size_t merges = 0;
+    std::size_t added_tokens = 0;
+    std::size_t special_tokens = 0;
+  };
+  std::optional<TokenizerFacts> tokenizer;
+  std::optional<std::string> fingerprint;
+
+  /// Weights held in memory when every linear layer is f32 or bf16, without activations
+  /// and KV cache; the embedding tables stay in the mapped file.
+  std::uint64_t memory_f32_bytes = 0;
+  std::uint64_t memory_bf16_bytes = 0;
+
+  /// Whether text and pictures can be answered: nothing missing, misshapen or unreadable.
+  bool usable() const { return problems.empty() && missing.empty() && misshapen.empty(); }
+};
+
+/// Reads headers and settings; never throws ModelError, but reports.
+ModelInspection inspect_model(const std::filesystem::path& dir);
+
+/// For people: lines of "name   value", at most `most_names` names of each list.
+std::string inspection_text(const ModelInspection& inspection, std::size_t most_names = 10);
+
+}  // namespace reelfolio::engine
