@@ -119,6 +119,8 @@ class Display : public Progress {
     shown_at_s_ = now;
     return true;
   }
+  /// The next due() is true: what was shown is gone.
+  void forget_shown() { shown_ = false; }
 
   bool quiet_;
   std::ostream& out_;
@@ -231,6 +233,7 @@ class AnimatedDisplay : public TextDisplay {
     if (drawn_.empty()) return;
     out_ << "\r\x1b[K" << std::flush;
     drawn_.clear();
+    forget_shown();
   }
 
  private:

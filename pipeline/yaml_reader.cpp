@@ -198,8 +198,8 @@ class TreeBuilder : public YAML::EventHandler {
     if (depth() + 1 > limits_.depth) too_deep(frame.value.where);
     if (!frames_.empty() && std::holds_alternative<Map>(frames_.back().value.data) && !frames_.back().entry) {
       throw ConfigError(frame.value.where, std::holds_alternative<Map>(data)
-                                               ? "a key is a map, expected text"
-                                               : "a key is a list, expected text");
+                                               ? "a map cannot be a key (or a brace is left open)"
+                                               : "a list cannot be a key (or a bracket is left open)");
     }
     frame.value.data = std::move(data);
     frame.anchor = anchor;

@@ -1,0 +1,362 @@
+#include "pipeline/scheduler.h"
+
+#include <algorithm>
+#include <atomic>
+#include <random>
+
+#include "tests/support/catch.h"
+#include "tests/support/fake_stages.h"
+
+using namespace reelfolio;
+using namespace reelfolio::pipeline;
+using stages::InputStatus;
+
+namespace {
+
+constexpr const char* kGraph = R"(version: 1
+stages:
+  caption: {use: caption, from: [frames, pages, images]}
+  scenes: {use: split_scenes, from: inputs}
+  frames: {use: sample_frames, from: scenes, per_scene: 2}
+  many: {use: sample_frames, from: scenes, per_scene: 3}
+  pages: {use: render_pages, from: inputs}
+  answers: {use: ask, from: [many, pages], questions: {a: "refuse", b: "count"}}
+)";
+
+Graph build(std::string_view yaml, const std::vector<std::string>& settings = {}) {
+  GraphSpec spec = parse_graph(yaml, "g.yaml");
+  for (const std::string& setting : settings) apply_setting(spec, setting);
+  return build_graph(spec, {}, test::fake_stage_types());
+}
+
+std::vector<ListedInput> listed(const std::vector<std::string>& names) {
+  std::vector<ListedInput> inputs;
+  for (const std::string& name : names) inputs.push_back({name, name, ""});
+  return inputs;
+}
+
+struct Outcome {
+  RunSummary summary;
+  test::RecordingSink sink;
+  test::CountingProgress progress;
+  test::FakeEngine engine;
+};
+
+std::unique_ptr<Outcome> run(const Graph& graph, const std::vector<ListedInput>& inputs,
+                             RunOptions options = {}) {
+  auto outcome = std::make_unique<Outcome>();
+  options.probe = test::fake_probe;
+  outcome->summary = run_graph(graph, inputs, &outcome->engine, outcome->sink, outcome->progress,
+                               std::stop_token(), options);
+  return outcome;
+}
+
+std::vector<std::string> mixed_inputs(std::size_t count) {
+  const std::vector<std::string> kinds = {"video:4",         "pdf:3",
+                                          "image",           "text",
+                                          "unknown",         "gone",
+                                          "video:5:bad2",    "video:4:blind1",
+                                          "pdf:6:truncated", "video:6:breaks3",
+                                          "video:0",         "pdf:2:bad0:bad1",
+                                          "video:3:big",     "pdf:1:breaks0"};
+  std::mt19937 random(3);
+  std::vector<std::string> names;
+  for (std::size_t i = 0; i < count; ++i)
+    names.push_back(kinds[random() % kinds.size()] + ":id=" + std::to_string(i));
+  return names;
+}
+
+}  // namespace
+
+TEST_CASE("scheduler: units carry results of every stage and the union of their frame times") {
+  const Graph graph = build(kGraph);
+  const auto outcome = run(graph, listed({"video:2"}));
+  REQUIRE(outcome->sink.results.size() == 1);
+  const stages::InputResult& result = outcome->sink.results[0];
+  REQUIRE(result.units.size() == 2);
+  CHECK(result.units[0].frame_times_s.size() == 5);  // two of one branch, three of the other
+  CHECK(std::is_sorted(result.units[0].frame_times_s.begin(), result.units[0].frame_times_s.end()));
+  REQUIRE(result.units[0].results.size() == 2);
+  CHECK(result.units[0].results[0].first == "caption");
+  CHECK(result.units[0].results[1].first == "answers");
+  CHECK(result.units[0].results[1].second[1] == "+++count video:2 0");
+  CHECK(outcome->sink.finished);
+}
+
+TEST_CASE("scheduler: a refused request costs the stage that made it, not its neighbours") {
+  const Graph graph = build(kGraph);
+  const auto outcome = run(graph, listed({"pdf:2"}));
+  const stages::InputResult& result = outcome->sink.results[0];
+  // Unit 1 is odd: one of its two questions is refused, its caption is not.
+  REQUIRE(result.units.size() == 2);
+  CHECK(result.units[0].results.size() == 2);
+  REQUIRE(result.units[1].results.size() == 1);
+  CHECK(result.units[1].results[0].first == "caption");
+  REQUIRE(result.errors.size() == 1);
+  CHECK(result.errors[0].stage == "answers");
+  CHECK(result.errors[0].unit == result.units[1].unit);
+  CHECK(result.errors[0].code == "request.refused");
+  CHECK(result.errors[0].message == "the prompt is refused");
+  CHECK(result.status == InputStatus::partial);
+  // All three requests of a page at once; for unit 1 then each stage alone.
+  CHECK(outcome->engine.call_sizes == std::vector<std::size_t>{3, 3, 1, 2});
+}
+
+TEST_CASE("scheduler: the status of an input says what became of it") {
+  const Graph graph = build(kGraph, {"answers.questions={b: count}"});
+  const auto status_of = [&](const std::string& name) {
+    return run(graph, listed({name}))->sink.results.at(0);
+  };
+
+  CHECK(status_of("video:3").status == InputStatus::ok);
+  CHECK(status_of("video:0").status == InputStatus::ok);
+  const auto skipped = status_of("text");
+  CHECK(skipped.status == InputStatus::skipped);
+  CHECK(skipped.errors.empty());
+  const auto unknown = status_of("unknown");
+  CHECK(unknown.status == InputStatus::failed);
+  CHECK(unknown.errors.at(0).code == "input.unsupported");
+  CHECK(unknown.errors.at(0).stage == "inputs");
+  const auto gone = status_of("gone");
+  CHECK(gone.status == InputStatus::failed);
+  CHECK(gone.errors.at(0).message == "it has vanished");
+  const auto bad = status_of("video:3:bad1");
+  CHECK(bad.status == InputStatus::partial);
+  CHECK(bad.units.size() == 2);
+  CHECK(bad.errors.at(0).unit->index == 1);
+  const auto all_bad = status_of("pdf:2:bad0:bad1");
+  CHECK(all_bad.status == InputStatus::failed);
+  CHECK(all_bad.errors.size() == 2);
+  const auto blind = status_of("video:2:blind1");
+  CHECK(blind.status == InputStatus::partial);
+  CHECK(blind.units.size() == 2);  // cut, so it has a line, without results
+  CHECK(blind.units[1].results.empty());
+  CHECK(blind.errors.size() == 2);
+  const auto truncated = status_of("pdf:1:truncated");
+  CHECK(truncated.status == InputStatus::partial);
+  CHECK(truncated.errors.at(0).unit == nullptr);
+
+  auto missing = listed({"video:1"});
+  missing[0].error = "no such file or directory";
+  const auto unread = run(graph, missing)->sink.results.at(0);
+  CHECK(unread.status == InputStatus::failed);
+  CHECK(unread.errors.at(0).code == "input.unreadable");
+  CHECK(unread.errors.at(0).message == "no such file or directory");
+}
+
+TEST_CASE("scheduler: a worker that breaks down costs its input and not the run") {
+  const Graph graph = build(kGraph, {"answers.questions={b: count}"});
+  const auto outcome = run(graph, listed({"video:3:breaks2", "video:2"}));
+  REQUIRE(outcome->sink.results.size() == 2);
+  const auto& broken = outcome->sink.results[0];
+  CHECK(broken.status == InputStatus::partial);
+  CHECK(broken.units.size() == 2);
+  REQUIRE(broken.errors.size() == 1);
+  CHECK(broken.errors[0].code == "internal.error");
+  CHECK(broken.errors[0].stage == "scenes");
+  CHECK(broken.errors[0].message == "the decoder broke down");
+  CHECK(outcome->sink.results[1].status == InputStatus::ok);
+}
+
+TEST_CASE("scheduler: units have lines in a graph without language stages and without an engine") {
+  const Graph graph = build("version: 1\nstages: {s: {use: split_scenes, from: inputs}}\n");
+  test::RecordingSink sink;
+  test::CountingProgress progress;
+  RunOptions options;
+  options.probe = test::fake_probe;
+  const RunSummary summary = run_graph(graph, listed({"video:3"}), nullptr, sink, progress, {}, options);
+  CHECK(sink.results.at(0).units.size() == 3);
+  CHECK(sink.results.at(0).status == InputStatus::ok);
+  CHECK(summary.units == 3);
+  CHECK(progress.done == 3);
+}
+
+TEST_CASE("scheduler: the same bytes for any decoders, queue, window and timing") {
+  const auto inputs = listed(mixed_inputs(120));
+  const auto reference = run(build(kGraph), inputs);
+  REQUIRE(reference->sink.results.size() == inputs.size());
+  for (std::size_t i = 0; i < inputs.size(); ++i)
+    CHECK(reference->sink.results[i].input->name == inputs[i].name);
+  const test::RandomDelays delays(2);
+  for (const char* limits : {"{decoders: 1, queue_bytes: 1}", "{decoders: 2, inputs_in_flight: 1}",
+                             "{decoders: 4, queue_bytes: 1}",
+                             "{decoders: 8, queue_bytes: 1MiB, inputs_in_flight: 3}", "{decoders: 16}"}) {
+    INFO(limits);
+    const auto outcome = run(build(std::string(kGraph) + "limits: " + limits + "\n"), inputs);
+    CHECK(outcome->sink.text == reference->sink.text);
+    CHECK_FALSE(outcome->progress.overlapped);
+    CHECK(outcome->progress.inputs == inputs.size());
+    CHECK(outcome->progress.finishes == 1);
+  }
+}
+
+TEST_CASE("scheduler: counts and costs add up") {
+  const Graph graph = build(kGraph);
+  const auto inputs = listed(mixed_inputs(60));
+  const auto outcome = run(graph, inputs);
+  const RunSummary& summary = outcome->summary;
+  CHECK(summary.inputs == 60);
+  CHECK(summary.ok + summary.partial + summary.failed + summary.skipped == 60);
+  CHECK_FALSE(summary.interrupted);
+  std::size_t units = 0;
+  for (const auto& result : outcome->sink.results) units += result.units.size();
+  CHECK(summary.units == units);
+  CHECK(outcome->progress.found == units);
+  CHECK(outcome->progress.announced == 60);
+  CHECK(summary.stage_costs.at("inputs").items == 60);
+  CHECK(summary.stage_costs.at("caption").prompt_tokens ==
+        10 * summary.stage_costs.at("caption").generated_tokens / 2);
+}
+
+TEST_CASE("scheduler: a stage is charged for its own time alone") {
+  const Graph graph = build(
+      "version: 1\nstages: {pages: {use: render_pages, from: inputs}, c: {use: caption, from: pages}}\n");
+  test::FakeClock clock;
+  test::RecordingSink sink;
+  test::CountingProgress progress;
+  test::FakeEngine engine;
+  engine.on_call = [&](std::size_t) { clock.now = clock.now + 2; };
+  RunOptions options;
+  options.clock = &clock;
+  options.probe = [&](const std::filesystem::path& path, const std::string& name) {
+    clock.now = clock.now + 1;
+    return test::fake_probe(path, name);
+  };
+  const RunSummary summary = run_graph(graph, listed({"pdf:1"}), &engine, sink, progress, {}, options);
+  CHECK(summary.stage_costs.at("inputs").seconds == Approx(1));
+  CHECK(summary.stage_costs.at("c").seconds == Approx(2));
+  CHECK(summary.stage_costs.at("c").items == 1);
+  CHECK(summary.stage_costs.at("pages").items == 1);
+}
+
+TEST_CASE("scheduler: no input is begun beyond the window") {
+  const Graph graph = build(std::string(kGraph) + "limits: {decoders: 4, inputs_in_flight: 3}\n");
+  std::atomic<int> begun{0};
+  std::atomic<int> written{0};
+  std::atomic<int> widest{0};
+  test::RecordingSink sink;
+  sink.on_write = [&](std::size_t) { ++written; };
+  test::CountingProgress progress;
+  test::FakeEngine engine;
+  RunOptions options;
+  options.probe = [&](const std::filesystem::path& path, const std::string& name) {
+    const int ahead = ++begun - written;
+    for (int seen = widest; seen < ahead && !widest.compare_exchange_weak(seen, ahead);) {
+    }
+    return test::fake_probe(path, name);
+  };
+  run_graph(graph, listed(mixed_inputs(200)), &engine, sink, progress, {}, options);
+  CHECK(begun == 200);
+  CHECK(widest <= 3);
+}
+
+TEST_CASE("scheduler: a stop drops what is in flight and what is written stays whole") {
+  const test::RandomDelays delays(1);
+  const auto inputs = listed(mixed_inputs(80));
+  const auto whole = run(build(kGraph), inputs);
+  for (std::size_t stop_at : {1U, 7U, 40U}) {
+    const Graph graph = build(std::string(kGraph) + "limits: {decoders: 3, queue_bytes: 1}\n");
+    std::stop_source stop;
+    test::RecordingSink sink;
+    test::CountingProgress progress;
+    test::FakeEngine engine;
+    engine.on_call = [&](std::size_t call) {
+      if (call == stop_at) stop.request_stop();
+    };
+    RunOptions options;
+    options.probe = test::fake_probe;
+    const RunSummary summary = run_graph(graph, inputs, &engine, sink, progress, stop.get_token(), options);
+    CHECK(summary.interrupted);
+    CHECK_FALSE(sink.finished);
+    CHECK(sink.results.size() < inputs.size());
+    CHECK(whole->sink.text.compare(0, sink.text.size(), sink.text) == 0);
+    CHECK(engine.call_sizes.size() == stop_at);
+  }
+}
+
+TEST_CASE("scheduler: a stop asked for beforehand or by the sink ends the run") {
+  const Graph graph = build(kGraph);
+  std::stop_source stop;
+  test::RecordingSink sink;
+  test::CountingProgress progress;
+  test::FakeEngine engine;
+  RunOptions options;
+  options.probe = test::fake_probe;
+  sink.on_write = [&](std::size_t count) {
+    if (count == 5) stop.request_stop();
+  };
+  CHECK(run_graph(graph, listed(mixed_inputs(200)), &engine, sink, progress, stop.get_token(), options)
+            .interrupted);
+  CHECK(sink.results.size() >= 5);
+  sink.results.clear();
+  CHECK(
+      run_graph(graph, listed({"video:2"}), &engine, sink, progress, stop.get_token(), options).interrupted);
+  CHECK(sink.results.empty());
+}
+
+TEST_CASE("scheduler: what is not an input's fault ends the run with its exception") {
+  const Graph graph = build(std::string(kGraph) + "limits: {decoders: 3, queue_bytes: 1}\n");
+  const auto inputs = listed(mixed_inputs(50));
+  RunOptions options;
+  options.probe = test::fake_probe;
+  test::CountingProgress progress;
+  SECTION("the engine breaks down") {
+    test::RecordingSink sink;
+    test::FakeEngine engine;
+    engine.fail_at_call = 3;
+    CHECK_THROWS_WITH(run_graph(graph, inputs, &engine, sink, progress, {}, options),
+                      "the engine broke down");
+    CHECK_FALSE(sink.finished);
+  }
+  SECTION("the sink cannot write") {
+    test::RecordingSink sink;
+    sink.on_write = [](std::size_t count) {
+      if (count == 4) throw std::runtime_error("disk full");
+    };
+    test::FakeEngine engine;
+    CHECK_THROWS_WITH(run_graph(graph, inputs, &engine, sink, progress, {}, options), "disk full");
+  }
+  SECTION("there is no engine") {
+    test::RecordingSink sink;
+    CHECK_THROWS_AS(run_graph(graph, inputs, nullptr, sink, progress, {}, options), std::logic_error);
+  }
+}
+
+TEST_CASE("scheduler: what the history knows is written again without work") {
+  struct Known : History {
+    std::optional<stages::InputResult> find(const stages::InputFile& input) override {
+      const auto found = results.find(input.sha256);
+      return found == results.end() ? std::nullopt : std::optional(found->second);
+    }
+    void record(const stages::InputResult& result) override {
+      results[result.input->sha256] = result;
+      ++recorded;
+    }
+    std::map<std::string, stages::InputResult> results;
+    int recorded = 0;
+  };
+  Known history;
+  RunOptions options;
+  options.history = &history;
+  const Graph graph = build(kGraph, {"limits.decoders=2"});
+  const auto first = run(graph, listed({"video:2", "pdf:2"}), options);
+  CHECK(history.recorded == 2);
+  const auto second = run(graph, listed({"video:2", "image", "pdf:2"}), options);
+  CHECK(history.recorded == 3);
+  CHECK(second->summary.reused == 2);
+  CHECK(second->engine.call_sizes.size() == 1);
+  const auto fresh = run(graph, listed({"video:2", "image", "pdf:2"}));
+  CHECK(second->sink.text == fresh->sink.text);
+}
+
+TEST_CASE("scheduler: ten thousand inputs, and none at all") {
+  const Graph graph = build(std::string(kGraph) + "limits: {decoders: 3}\n");
+  std::vector<std::string> names;
+  for (int i = 0; i < 10'000; ++i) names.push_back("image:1:id=" + std::to_string(i));
+  const auto outcome = run(graph, listed(names));
+  CHECK(outcome->summary.ok == 10'000);
+  const auto empty = run(graph, {});
+  CHECK(empty->summary.inputs == 0);
+  CHECK(empty->sink.finished);
+  CHECK(empty->progress.finishes == 1);
+}

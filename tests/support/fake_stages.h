@@ -1,0 +1,103 @@
+#pragma once
+
+#include <atomic>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "engine/engine.h"
+#include "pipeline/clock.h"
+#include "pipeline/progress.h"
+#include "pipeline/scheduler.h"
+#include "stages/stage.h"
+
+/// A table of stages, a probe, an engine and a sink that need no media and no model.
+///
+/// What a fake input holds stands in its path, words separated by ':'. The first is the kind:
+/// "video:3" (three scenes), "pdf:2", "image", "text", "unknown", "gone" (cannot be opened).
+/// Further words:
+///   bad1       scene or page 1 fails in the stage that cuts it (an error, and it goes on)
+///   blind1     sample_frames throws ItemError for scene 1
+///   truncated  the cutting stage throws ItemError at the end
+///   breaks1    the cutting stage throws std::runtime_error before unit 1
+///   big        pictures of 1 MB rather than 300 bytes
+///   id=...     tells inputs apart
+namespace reelfolio::test {
+
+/// ask, caption, extract, read_images, render_pages, sample_frames, split_scenes, transcribe.
+/// The prompt of a caption stage that is "refuse" makes the engine refuse its requests for units
+/// with an odd index; "unanswerable" makes requests() throw ItemError.
+std::span<const stages::StageType> fake_stage_types();
+
+stages::InputFile fake_probe(const std::filesystem::path& path, const std::string& name);
+
+/// While it lives, fake workers sleep for up to `max_ms` milliseconds now and then.
+class RandomDelays {
+ public:
+  explicit RandomDelays(int max_ms);
+  ~RandomDelays();
+};
+
+class FakeEngine : public engine::Engine {
+ public:
+  std::vector<engine::Answer> answer(
+      std::span<const engine::Request> requests, std::stop_token stop = {},
+      const std::function<void(std::size_t, std::string_view)>& on_text = {}) override;
+  const engine::ModelConfig& config() const override { throw std::logic_error("the fake has no config"); }
+  const engine::Tokenizer& tokenizer() const override { throw std::logic_error("the fake has no tokenizer"); }
+  engine::EngineStats stats() const override;
+  const std::string& fingerprint() const override { return fingerprint_; }
+
+  std::vector<std::size_t> call_sizes;       ///< requests of each call
+  std::function<void(std::size_t)> on_call;  ///< called with the call's number, from 1
+  std::size_t fail_at_call = 0;              ///< this call throws std::runtime_error; 0: none
+
+ private:
+  std::string fingerprint_ = "fake";
+  std::atomic<std::uint64_t> tokens_{0};
+};
+
+/// Keeps what it is given.
+class RecordingSink : public stages::Sink {
+ public:
+  void write(const stages::InputResult& result) override;
+  void finish() override { finished = true; }
+
+  std::vector<stages::InputResult> results;
+  std::string text;  ///< all results as JSON, one a line: equal for equal results
+  bool finished = false;
+  std::function<void(std::size_t)> on_write;  ///< called with the number of results so far
+};
+
+/// Counts events and checks that they come one at a time.
+class CountingProgress : public pipeline::Progress {
+ public:
+  void run_started(std::size_t num_inputs) override;
+  void input_started(const std::string& name) override;
+  void unit_found() override;
+  void unit_done(const engine::EngineStats& stats) override;
+  void input_done(const stages::InputResult& result) override;
+  void run_finished() override;
+
+  std::size_t announced = 0, started = 0, found = 0, done = 0, inputs = 0, finishes = 0;
+  std::atomic<bool> overlapped{false};
+
+ private:
+  template <class F>
+  void alone(F&& f);
+  std::atomic<int> inside_{0};
+};
+
+/// A clock that stands still until it is moved.
+class FakeClock : public pipeline::Clock {
+ public:
+  double now_s() const override { return now.load(); }
+  std::atomic<double> now{100};
+};
+
+}  // namespace reelfolio::test
