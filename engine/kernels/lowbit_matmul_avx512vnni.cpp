@@ -165,7 +165,42 @@ void all_rows(const LowBitArgs& a) {
   }
 }
 
+template <int Bits>
+void expand(const LowBitArgs& a, std::int8_t* tiles) {
+  constexpr int kFields = 8 / Bits;
+  constexpr int kChunks = 128 / (16 * kFields);
+  const __m512i nibble = _mm512_set1_epi8(0x0F);
+  // From 4 rows of 4 quads of inputs to 4 quads of 4 rows: the order inside a tile.
+  const __m512i transpose = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  for (std::size_t block = a.first_block; block < a.last_block; ++block) {
+    const std::size_t n = (block - a.first_block) * 4;
+    std::int8_t* rows = tiles + n / 64 * a.groups * 2 * 4096 + n % 64 * 4;
+    for (std::size_t g = 0; g < a.groups; ++g) {
+      const __m512i table = level_table<Bits>(a, a.multipliers + (block * a.groups + g) * 4);
+      const std::uint8_t* codes = a.codes + (block * a.groups + g) * kChunks * 64;
+      for (int c = 0; c < kChunks; ++c) {
+        __m512i packed = _mm512_load_si512(codes + c * 64);
+        for (int j = 0; j < kFields; ++j) {
+          const __m512i levels = _mm512_permutexvar_epi32(
+              transpose, _mm512_shuffle_epi8(table, _mm512_and_si512(packed, nibble)));
+          packed = _mm512_srli_epi16(packed, Bits);
+          const std::size_t quad = g * 32 + (c * kFields + j) * 4;
+          std::int8_t* target = rows + quad / 16 * 4096 + quad % 16 * 256;
+          _mm_storeu_si128(reinterpret_cast<__m128i*>(target), _mm512_castsi512_si128(levels));
+          _mm_storeu_si128(reinterpret_cast<__m128i*>(target + 256), _mm512_extracti32x4_epi32(levels, 1));
+          _mm_storeu_si128(reinterpret_cast<__m128i*>(target + 512), _mm512_extracti32x4_epi32(levels, 2));
+          _mm_storeu_si128(reinterpret_cast<__m128i*>(target + 768), _mm512_extracti32x4_epi32(levels, 3));
+        }
+      }
+    }
+  }
+}
+
 }  // namespace
+
+void lowbit_expand_avx512vnni(const LowBitArgs& args, std::int8_t* tiles) {
+  args.bits == 4 ? expand<4>(args, tiles) : expand<2>(args, tiles);
+}
 
 void lowbit_matmul_avx512vnni(const LowBitArgs& args) {
   args.bits == 4 ? all_rows<4>(args) : all_rows<2>(args);

@@ -1,125 +1,35 @@
 #include "engine/ops/matmul.h"
 
 #include <omp.h>
-#include <sys/mman.h>
 
 #include <algorithm>
 #include <array>
-#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <mutex>
-#include <new>
 #include <tuple>
 #include <utility>
 #include <vector>
 
-#include "oneapi/dnnl/dnnl.hpp"
-
+#include "engine/aligned_memory.h"
 #include "engine/ops/gather.h"
+#include "engine/ops/onednn.h"
 
 namespace reelfolio::engine::ops {
 
 namespace {
 
-using Dim = dnnl::memory::dim;
-using Type = dnnl::memory::data_type;
-using Tag = dnnl::memory::format_tag;
-
-/// Rows of one oneDNN call. Larger inputs are cut, so that the scratch stays small
-/// and a prefill chunk meets the same primitives whatever its length.
-constexpr std::size_t kMaxRows = 512;
-
 /// Rows that the packed layout is chosen for; the layout serves every other count.
 constexpr std::size_t kLayoutRows = 64;
-
-/// Below this a buffer gains nothing from 2 MiB pages.
-constexpr std::size_t kHugePageBytes = std::size_t{2} << 20;
-
-/// Number of rows to compute for `rows` wanted: a few sizes stand for all, so that
-/// decode steps of changing batch size do not compile a kernel each.
-std::size_t bucket_rows(std::size_t rows) {
-  const auto round_up = [rows](std::size_t step) { return (rows + step - 1) / step * step; };
-  if (rows <= 4) return rows;
-  if (rows <= 16) return round_up(4);
-  if (rows <= 64) return round_up(8);
-  if (rows <= 256) return round_up(32);
-  return std::min(round_up(64), kMaxRows);
-}
-
-const dnnl::engine& cpu() {
-  static const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
-  return engine;
-}
-
-dnnl::stream& stream() {
-  thread_local dnnl::stream stream(cpu());
-  return stream;
-}
-
-dnnl::matmul::primitive_desc describe(const dnnl::memory::desc& a, const dnnl::memory::desc& b,
-                                      const dnnl::memory::desc& c) {
-#if DNNL_VERSION_MAJOR >= 3
-  return dnnl::matmul::primitive_desc(cpu(), a, b, c);
-#else
-  return dnnl::matmul::primitive_desc(dnnl::matmul::desc(a, b, c), cpu());
-#endif
-}
-
-/// The reference loops of oneDNN are correct and hundreds of times too slow.
-bool is_reference(const dnnl::matmul::primitive_desc& description) {
-  return std::string_view(description.impl_info_str()).find("ref") != std::string_view::npos;
-}
-
-dnnl::memory borrowed(const dnnl::memory::desc& description, const void* data) {
-  return dnnl::memory(description, cpu(), const_cast<void*>(data));
-}
-
-struct FreeAligned {
-  void operator()(std::byte* p) const { std::free(p); }
-};
-using Bytes = std::unique_ptr<std::byte[], FreeAligned>;
-
-Bytes allocate(std::size_t size) {
-  const std::size_t alignment = size >= 2 * kHugePageBytes ? kHugePageBytes : 64;
-  const std::size_t rounded = (std::max<std::size_t>(size, 1) + alignment - 1) / alignment * alignment;
-  void* data = std::aligned_alloc(alignment, rounded);
-  if (data == nullptr) throw std::bad_alloc();
-  // Streaming weights from 4 KiB pages costs a page walk every 64 lines.
-  if (alignment == kHugePageBytes) madvise(data, rounded, MADV_HUGEPAGE);
-  return Bytes(static_cast<std::byte*>(data));
-}
-
-/// Memory for one call, kept between calls of the same thread.
-class Scratch {
- public:
-  std::byte* get(std::size_t size) {
-    if (size > size_) {
-      data_.reset();
-      size_ = 0;
-      data_ = allocate(size);
-      size_ = size;
-    }
-    return data_.get();
-  }
-
- private:
-  Bytes data_;
-  std::size_t size_ = 0;
-};
-
-struct Compiled {
-  dnnl::matmul primitive;
-  dnnl::memory::desc a, b, c;
-};
 
 /// One weight shape: the layout of its packed weights and the primitives made so far.
 /// Layers of the same shape share it.
 class Kernel {
  public:
   Kernel(std::size_t out, std::size_t in, Type type) : out_(Dim(out)), in_(Dim(in)), type_(type) {
-    const auto layout = describe({{Dim(kLayoutRows), in_}, type, Tag::ab}, {{in_, out_}, type, Tag::any},
-                                 {{Dim(kLayoutRows), out_}, Type::f32, Tag::ab});
+    const auto layout =
+        describe_matmul({{Dim(kLayoutRows), in_}, type, Tag::ab}, {{in_, out_}, type, Tag::any},
+                        {{Dim(kLayoutRows), out_}, Type::f32, Tag::ab});
     usable_ = type == Type::f32 || !is_reference(layout);
     weights_ = layout.weights_desc();
   }
@@ -127,17 +37,17 @@ class Kernel {
   bool usable() const { return usable_; }
   const dnnl::memory::desc& weights() const { return weights_; }
 
-  const Compiled& at(std::size_t rows) {
+  const CompiledMatmul& at(std::size_t rows) {
     // A primitive is compiled for the number of threads set at that time.
     const std::pair<std::size_t, int> key(rows, omp_get_max_threads());
     const std::lock_guard lock(mutex_);
     auto found = compiled_.find(key);
     if (found == compiled_.end()) {
-      Compiled made;
+      CompiledMatmul made;
       made.a = {{Dim(rows), in_}, type_, Tag::ab};
       made.b = weights_;
       made.c = {{Dim(rows), out_}, Type::f32, Tag::ab};
-      made.primitive = dnnl::matmul(describe(made.a, made.b, made.c));
+      made.primitive = dnnl::matmul(describe_matmul(made.a, made.b, made.c));
       found = compiled_.emplace(key, std::move(made)).first;
     }
     return found->second;
@@ -149,7 +59,7 @@ class Kernel {
   bool usable_ = false;
   dnnl::memory::desc weights_;
   std::mutex mutex_;
-  std::map<std::pair<std::size_t, int>, Compiled> compiled_;
+  std::map<std::pair<std::size_t, int>, CompiledMatmul> compiled_;
 };
 
 /// Null where oneDNN has no fast matmul of that type on this processor.
@@ -186,9 +96,9 @@ Type onednn_type(DType dtype) {
 }
 
 /// The matrix in `type`, [out, in]; `rounded` passes values through bf16 on the way to f32.
-Bytes converted(std::span<const std::byte> bytes, DType dtype, std::size_t out, std::size_t in, Type type,
-                bool rounded) {
-  Bytes result = allocate(out * in * (type == Type::bf16 ? 2 : 4));
+AlignedBytes converted(std::span<const std::byte> bytes, DType dtype, std::size_t out, std::size_t in,
+                       Type type, bool rounded) {
+  AlignedBytes result = allocate_aligned(out * in * (type == Type::bf16 ? 2 : 4));
 #pragma omp parallel
   {
     std::vector<float> row(in);
@@ -254,7 +164,7 @@ struct Linear::Impl {
   Type type = Type::f32;
   bool rounded = false;  ///< f32 products of numbers rounded to bf16
   std::shared_ptr<Kernel> kernel;
-  Bytes packed;
+  AlignedBytes packed;
   std::size_t packed_bytes = 0;
 };
 
@@ -278,11 +188,11 @@ Linear::Linear(std::span<const std::byte> bytes, DType dtype, std::size_t out, s
 
   const dnnl::memory::desc& target = impl.kernel->weights();
   impl.packed_bytes = target.get_size();
-  impl.packed = allocate(impl.packed_bytes);
+  impl.packed = allocate_aligned(impl.packed_bytes);
   // W [out, in] row-major is W^T [in, out] column-major; no copy where the type is right already.
   const Dim rows = Dim(out);
   const Dim cols = Dim(in);
-  Bytes temporary;
+  AlignedBytes temporary;
   const void* source = bytes.data();
   if (onednn_type(dtype) != impl.type || impl.rounded) {
     temporary = converted(bytes, dtype, out, in, impl.type, impl.rounded);
@@ -307,17 +217,14 @@ void Linear::apply(ConstMatrix x, Matrix y) const {
   for (std::size_t first = 0; first < x.rows; first += kMaxRows) {
     const std::size_t rows = std::min(kMaxRows, x.rows - first);
     const std::size_t padded = bucket_rows(rows);
-    const Compiled& compiled = impl.kernel->at(padded);
+    const CompiledMatmul& compiled = impl.kernel->at(padded);
     const ConstMatrix part = x.row_block(first, rows);
     const Matrix result = y.row_block(first, rows);
     const bool direct = padded == rows && result.stride == impl.out;
     float* output =
         direct ? result.data : reinterpret_cast<float*>(y_scratch.get(padded * impl.out * sizeof(float)));
     const void* input = prepare(part, padded, impl.type, impl.rounded, x_scratch);
-    compiled.primitive.execute(stream(), {{DNNL_ARG_SRC, borrowed(compiled.a, input)},
-                                          {DNNL_ARG_WEIGHTS, borrowed(compiled.b, impl.packed.get())},
-                                          {DNNL_ARG_DST, borrowed(compiled.c, output)}});
-    stream().wait();
+    compiled.run(input, impl.packed.get(), output);
     if (!direct) {
 #pragma omp parallel for schedule(static) if (rows > 4)
       for (std::size_t r = 0; r < rows; ++r) {
@@ -339,13 +246,13 @@ std::size_t Linear::memory_bytes() const {
 
 namespace {
 
-/// Compiled products of two activations, by sizes, strides and threads.
-const Compiled& activation_kernel(std::size_t m, std::size_t n, std::size_t k, std::size_t a_stride,
-                                  std::size_t b_stride, std::size_t c_stride, bool transposed) {
+/// CompiledMatmul products of two activations, by sizes, strides and threads.
+const CompiledMatmul& activation_kernel(std::size_t m, std::size_t n, std::size_t k, std::size_t a_stride,
+                                        std::size_t b_stride, std::size_t c_stride, bool transposed) {
   using Key = std::array<std::size_t, 8>;
   // Shapes vary with sequence lengths; beyond this many the old ones are dropped.
   constexpr std::size_t kKept = 256;
-  thread_local std::map<Key, Compiled> kernels;
+  thread_local std::map<Key, CompiledMatmul> kernels;
   const Key key{m,
                 n,
                 k,
@@ -360,22 +267,19 @@ const Compiled& activation_kernel(std::size_t m, std::size_t n, std::size_t k, s
   const auto strides = [](std::size_t rows, std::size_t columns) {
     return dnnl::memory::dims{Dim(rows), Dim(columns)};
   };
-  Compiled made;
+  CompiledMatmul made;
   made.a = {{Dim(m), Dim(k)}, Type::f32, strides(a_stride, 1)};
   made.b = {{Dim(k), Dim(n)}, Type::f32, transposed ? strides(1, b_stride) : strides(b_stride, 1)};
   made.c = {{Dim(m), Dim(n)}, Type::f32, strides(c_stride, 1)};
-  made.primitive = dnnl::matmul(describe(made.a, made.b, made.c));
+  made.primitive = dnnl::matmul(describe_matmul(made.a, made.b, made.c));
   return kernels.emplace(key, std::move(made)).first->second;
 }
 
 void multiply(ConstMatrix a, ConstMatrix b, Matrix c, bool transposed) {
   if (c.rows == 0 || c.cols == 0) return;
-  const Compiled& compiled =
+  const CompiledMatmul& compiled =
       activation_kernel(a.rows, c.cols, a.cols, a.stride, b.stride, c.stride, transposed);
-  compiled.primitive.execute(stream(), {{DNNL_ARG_SRC, borrowed(compiled.a, a.data)},
-                                        {DNNL_ARG_WEIGHTS, borrowed(compiled.b, b.data)},
-                                        {DNNL_ARG_DST, borrowed(compiled.c, c.data)}});
-  stream().wait();
+  compiled.run(a.data, b.data, c.data);
 }
 
 }  // namespace

@@ -7,7 +7,7 @@
 #include <random>
 #include <vector>
 
-#include "engine/kernels/lowbit_matmul.h"
+#include "engine/kernels/quant_kernels.h"
 #include "engine/quant/activations.h"
 #include "engine/quant/lowbit.h"
 #include "engine/quant/rotation.h"
@@ -210,16 +210,16 @@ TEST_CASE("lowbit kernels: every kernel gives the bits of ref, for any rows, blo
             return y;
           };
           std::size_t count = 0;
-          const kernels::LowBitKernel* list = kernels::lowbit_kernels(count);
+          const kernels::QuantKernels* list = kernels::quant_kernel_list(count);
           const std::size_t blocks = packed.shape.row_blocks();
           const std::vector<float> expected = run(kernels::lowbit_matmul_ref, 0, blocks);
           for (std::size_t i = 0; i < count; ++i) {
             if (!list[i].supported()) continue;
             INFO(list[i].name << " bits " << static_cast<int>(bits) << " out " << out << " in " << in
                               << " rows " << rows);
-            REQUIRE(run(list[i].function, 0, blocks) == expected);
+            REQUIRE(run(list[i].lowbit, 0, blocks) == expected);
             // A part of the blocks writes its own columns alone.
-            const std::vector<float> part = run(list[i].function, blocks / 2, blocks);
+            const std::vector<float> part = run(list[i].lowbit, blocks / 2, blocks);
             for (std::size_t m = 0; m < rows; ++m) {
               for (std::size_t n = 0; n < out + 3; ++n) {
                 const float want = n < blocks / 2 * 4 ? -1.0F : expected[m * (out + 3) + n];

@@ -1,0 +1,146 @@
+#include "engine/quant/packed_matrix.h"
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <cmath>
+#include <vector>
+
+#include "engine/quant/lowbit.h"
+#include "engine/quant/rotation.h"
+
+namespace reelfolio::engine::quant {
+namespace {
+
+std::size_t aligned(std::size_t bytes) {
+  return (bytes + 63) / 64 * 64;
+}
+
+LowBits low_bits(Format format) {
+  assert(format != Format::int8);
+  return format == Format::int4 ? LowBits::four : LowBits::two;
+}
+
+LowBitShape low_shape(const PackedShape& shape) {
+  return {low_bits(shape.format), shape.padded_rows(), shape.in};
+}
+
+void pack_int8_row(const PackedShape& shape, std::size_t n, std::span<const float> row, std::uint8_t* codes,
+                   float& scale, std::int32_t& sum) {
+  float largest = 0.0F;
+  for (const float v : row) largest = std::max(largest, std::abs(v));
+  scale = largest / 127.0F;
+  sum = 0;
+  if (!(scale > 0.0F)) return;
+  for (std::size_t k = 0; k < row.size(); ++k) {
+    const auto value = static_cast<std::int32_t>(std::lrint(row[k] / scale));
+    sum += value;
+    codes[int8_offset(n, k, shape.input_tiles())] = static_cast<std::uint8_t>(value);
+  }
+}
+
+}  // namespace
+
+std::string_view format_name(Format format) {
+  switch (format) {
+    case Format::int8:
+      return "int8";
+    case Format::int4:
+      return "int4";
+    case Format::int2:
+      break;
+  }
+  return "int2";
+}
+
+std::size_t PackedShape::padded_inputs() const {
+  return (in + kGroup - 1) / kGroup * kGroup;
+}
+
+std::size_t PackedShape::code_bytes() const {
+  return format == Format::int8 ? padded_rows() * padded_inputs() : low_shape(*this).code_bytes();
+}
+
+std::size_t PackedShape::multiplier_bytes() const {
+  return format == Format::int8 ? 0 : low_shape(*this).multiplier_bytes();
+}
+
+PackedBuffer::PackedBuffer(const PackedShape& shape)
+    : shape_(shape),
+      bytes_(aligned(shape.code_bytes()) + aligned(shape.multiplier_bytes()) +
+             2 * aligned(shape.padded_rows() * 4)) {
+  data_ = allocate_aligned(bytes_);
+  std::fill(data_.get(), data_.get() + bytes_, std::byte{0});
+}
+
+std::span<std::uint8_t> PackedBuffer::codes() {
+  return {reinterpret_cast<std::uint8_t*>(data_.get()), shape_.code_bytes()};
+}
+std::span<std::uint8_t> PackedBuffer::multipliers() {
+  return {reinterpret_cast<std::uint8_t*>(data_.get() + aligned(shape_.code_bytes())),
+          shape_.multiplier_bytes()};
+}
+std::span<float> PackedBuffer::row_scales() {
+  std::byte* start = data_.get() + aligned(shape_.code_bytes()) + aligned(shape_.multiplier_bytes());
+  return {reinterpret_cast<float*>(start), shape_.padded_rows()};
+}
+std::span<std::int32_t> PackedBuffer::row_sums() {
+  std::byte* start = data_.get() + aligned(shape_.code_bytes()) + aligned(shape_.multiplier_bytes()) +
+                     aligned(shape_.padded_rows() * 4);
+  return {reinterpret_cast<std::int32_t*>(start), shape_.padded_rows()};
+}
+
+PackedMatrix PackedBuffer::view() const {
+  auto& self = const_cast<PackedBuffer&>(*this);
+  return {shape_, self.codes().data(), shape_.format == Format::int8 ? nullptr : self.multipliers().data(),
+          self.row_scales().data(), self.row_sums().data()};
+}
+
+PackedBuffer pack_matrix(const PackedShape& shape, const RowSource& source) {
+  PackedBuffer buffer(shape);
+  std::uint8_t* codes = buffer.codes().data();
+  std::uint8_t* multipliers = buffer.multipliers().data();
+  float* scales = buffer.row_scales().data();
+  std::int32_t* sums = buffer.row_sums().data();
+  const auto blocks = static_cast<std::ptrdiff_t>(shape.padded_rows() / kRowsPerBlock);
+#pragma omp parallel
+  {
+    std::vector<float> rows(kRowsPerBlock * shape.in);
+#pragma omp for schedule(static)
+    for (std::ptrdiff_t block = 0; block < blocks; ++block) {
+      std::array<const float*, kRowsPerBlock> pointers{};
+      std::size_t count = 0;
+      for (std::size_t n = block * kRowsPerBlock; n < shape.out && count < kRowsPerBlock; ++n, ++count) {
+        const std::span<float> row(rows.data() + count * shape.in, shape.in);
+        source(n, row);
+        rotate_row(row);
+        pointers[count] = row.data();
+        if (shape.format == Format::int8) pack_int8_row(shape, n, row, codes, scales[n], sums[n]);
+      }
+      if (shape.format != Format::int8) {
+        pack_row_block(low_shape(shape), block, {pointers.data(), count}, codes, multipliers, scales, sums);
+      }
+    }
+  }
+  return buffer;
+}
+
+void unpack_row(const PackedMatrix& matrix, std::size_t index, std::span<float> row) {
+  const PackedShape& shape = matrix.shape;
+  assert(index < shape.out && row.size() == shape.in);
+  std::vector<std::int8_t> integers(shape.in);
+  if (shape.format == Format::int8) {
+    for (std::size_t k = 0; k < shape.in; ++k) {
+      integers[k] = static_cast<std::int8_t>(matrix.codes[int8_offset(index, k, shape.input_tiles())]);
+    }
+  } else {
+    const LowBitMatrix low{low_shape(shape), matrix.codes, matrix.multipliers, matrix.row_scales,
+                           matrix.row_sums};
+    unpack_rows(low, index, 1, integers.data());
+  }
+  for (std::size_t k = 0; k < shape.in; ++k)
+    row[k] = static_cast<float>(integers[k]) * matrix.row_scales[index];
+  unrotate_row(row);
+}
+
+}  // namespace reelfolio::engine::quant

@@ -1,0 +1,85 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string_view>
+
+#include "engine/aligned_memory.h"
+
+/// Quantised weights of a linear layer as the kernels read them, in memory or in a file.
+namespace reelfolio::engine::quant {
+
+/// int8: one scale a row. int4, int2: see lowbit.h.
+enum class Format : std::uint8_t { int8, int4, int2 };
+std::string_view format_name(Format format);
+
+/// int8 layout: tiles of 64 rows by 64 inputs, each 4096 bytes in which 4 consecutive inputs
+/// of a row lie together: byte (k / 4) * 256 + n * 4 + k % 4 of the tile. Tiles of the same
+/// rows follow each other. oneDNN calls it BA16a64b4a and reads it in place.
+constexpr std::size_t kTileRows = 64;
+constexpr std::size_t kTileInputs = 64;
+constexpr std::size_t kTileBytes = kTileRows * kTileInputs;
+
+struct PackedShape {
+  Format format = Format::int8;
+  std::size_t out = 0;
+  std::size_t in = 0;
+
+  std::size_t padded_rows() const { return (out + kTileRows - 1) / kTileRows * kTileRows; }
+  /// Inputs rounded up to groups of lowbit.h, in every format.
+  std::size_t padded_inputs() const;
+  std::size_t row_tiles() const { return padded_rows() / kTileRows; }
+  std::size_t input_tiles() const { return padded_inputs() / kTileInputs; }
+  std::size_t code_bytes() const;
+  std::size_t multiplier_bytes() const;  ///< 0 for int8
+  friend bool operator==(const PackedShape&, const PackedShape&) = default;
+};
+
+/// Borrowed view. Arrays cover padded_rows(); padding rows are zero weights.
+struct PackedMatrix {
+  PackedShape shape;
+  const std::uint8_t* codes = nullptr;        ///< 64-byte aligned; int8: signed bytes
+  const std::uint8_t* multipliers = nullptr;  ///< null for int8
+  const float* row_scales = nullptr;
+  const std::int32_t* row_sums = nullptr;  ///< sum of a row's integers, padding included
+};
+
+/// Owns the arrays of one matrix.
+class PackedBuffer {
+ public:
+  PackedBuffer() = default;
+  explicit PackedBuffer(const PackedShape& shape);
+
+  PackedMatrix view() const;
+  std::size_t memory_bytes() const { return bytes_; }
+
+  std::span<std::uint8_t> codes();
+  std::span<std::uint8_t> multipliers();
+  std::span<float> row_scales();
+  std::span<std::int32_t> row_sums();
+
+ private:
+  PackedShape shape_;
+  AlignedBytes data_;
+  std::size_t bytes_ = 0;
+};
+
+/// Gives row `index` of the matrix, unrotated, as f32 [in]. Called from several threads.
+using RowSource = std::function<void(std::size_t index, std::span<float> row)>;
+
+/// Rotates (rotation.h) and packs a whole matrix on the engine's OpenMP threads. The bytes
+/// depend on the weights and the shape alone.
+PackedBuffer pack_matrix(const PackedShape& shape, const RowSource& source);
+
+/// Row `index` as it was before packing, to the format's precision: unpacked and rotated back.
+void unpack_row(const PackedMatrix& matrix, std::size_t index, std::span<float> row);
+
+/// Byte offset of weight (n, k) in the int8 layout with `input_tiles` tiles a row of tiles.
+constexpr std::size_t int8_offset(std::size_t n, std::size_t k, std::size_t input_tiles) {
+  return (n / kTileRows * input_tiles + k / kTileInputs) * kTileBytes + k % kTileInputs / 4 * 256 +
+         n % kTileRows * 4 + k % 4;
+}
+
+}  // namespace reelfolio::engine::quant
