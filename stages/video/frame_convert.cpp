@@ -20,15 +20,11 @@ bool is_full_range(const AVFrame& frame) {
   }
 }
 
-libav::FramePtr convert_frame(const AVFrame& frame, AVPixelFormat format, int width, int height, int flags,
-                              int matrix) {
+libav::ScalerPtr make_scaler(const AVFrame& frame, int rows, AVPixelFormat format, int width, int height,
+                             int flags, int matrix) {
   const auto source_format = static_cast<AVPixelFormat>(frame.format);
-  libav::ScalerPtr scaler(sws_getContext(frame.width, frame.height, source_format, width, height, format,
-                                         flags, nullptr, nullptr, nullptr));
-  libav::FramePtr result = libav::make_frame();
-  result->format = format;
-  result->width = width;
-  result->height = height;
+  libav::ScalerPtr scaler(sws_getContext(frame.width, rows, source_format, width, height, format, flags,
+                                         nullptr, nullptr, nullptr));
   if (!scaler) {
     const char* name = av_get_pix_fmt_name(source_format);
     throw ItemError("video.unsupported", "cannot convert frames of pixel format " +
@@ -36,10 +32,21 @@ libav::FramePtr convert_frame(const AVFrame& frame, AVPixelFormat format, int wi
                                              std::to_string(frame.width) + "x" +
                                              std::to_string(frame.height));
   }
-  if (av_frame_get_buffer(result.get(), 64) < 0) throw std::bad_alloc();
   // Returns an error for formats that have no matrix (RGB, grey); they need none.
   sws_setColorspaceDetails(scaler.get(), sws_getCoefficients(matrix), is_full_range(frame) ? 1 : 0,
                            sws_getCoefficients(SWS_CS_DEFAULT), 1, 0, 1 << 16, 1 << 16);
+  return scaler;
+}
+
+libav::FramePtr convert_frame(const AVFrame& frame, AVPixelFormat format, int width, int height, int flags,
+                              int matrix) {
+  const libav::ScalerPtr scaler = make_scaler(frame, frame.height, format, width, height, flags, matrix);
+  libav::FramePtr result = libav::make_frame();
+  result->format = format;
+  result->width = width;
+  result->height = height;
+  // Aligned and padded as swscale's vector code expects it.
+  if (av_frame_get_buffer(result.get(), 64) < 0) throw std::bad_alloc();
   if (sws_scale(scaler.get(), frame.data, frame.linesize, 0, frame.height, result->data, result->linesize) <=
       0) {
     throw ItemError("video.unsupported", "cannot convert a frame to RGB");

@@ -11,8 +11,14 @@ namespace reelfolio::stages {
 /// Whether luma and chroma use all 8-bit values rather than 16..235 (240).
 bool is_full_range(const AVFrame& frame);
 
-/// Scaled to `width` x `height` and converted to the RGB format `format`, full range. `flags` are swscale's,
-/// `matrix` one of SWS_CS_*. Throws ItemError "video.unsupported".
+/// Scales `rows` rows of pictures like `frame` to `width` x `height` and converts them to the RGB format
+/// `format`, full range. `flags` are swscale's, `matrix` one of SWS_CS_*. Throws ItemError
+/// "video.unsupported".
+libav::ScalerPtr make_scaler(const AVFrame& frame, int rows, AVPixelFormat format, int width, int height,
+                             int flags, int matrix);
+
+/// The whole frame scaled to `width` x `height` and converted to the RGB format `format`, full range. `flags`
+/// are swscale's, `matrix` one of SWS_CS_*. Throws ItemError "video.unsupported".
 libav::FramePtr convert_frame(const AVFrame& frame, AVPixelFormat format, int width, int height, int flags,
                               int matrix);
 

@@ -1,7 +1,6 @@
 #pragma once
 
 #include "engine/rgb_image.h"
-#include "stages/video/detectors.h"
 #include "stages/video/libav.h"
 
 /// Decoded frames to pictures: colour, high dynamic range, pixel shape, orientation, interlacing.
@@ -32,11 +31,6 @@ PictureSize upright_size(const AVFrame& frame, AVRational pixel_aspect, const Or
 /// by picture height where they are not; PQ and HLG are tone-mapped to 203 nits (ITU-R BT.2390), BT.2020
 /// primaries are converted. Throws ItemError "video.unsupported".
 engine::RgbImage frame_to_rgb(const AVFrame& frame, const Orientation& orientation, PictureSize size);
-
-/// The frame as PySceneDetect scores it: values as coded (BT.601 whatever the tag, no tone mapping),
-/// bilinear samples without a filter. Upright. `size` is of the upright picture.
-/// Throws ItemError "video.unsupported".
-void frame_to_score(const AVFrame& frame, const Orientation& orientation, PictureSize size, BgrFrame& out);
 
 bool is_interlaced(const AVFrame& frame);
 /// `frame` with its fields woven apart (bwdif), given its neighbours in time, which may be null.

@@ -12,8 +12,8 @@ constexpr int kNearlyBlack = 32;
 constexpr double kBrightShare = 0.01;
 // A uniform picture with coding noise deviates by one or two steps.
 constexpr double kFlatDeviation = 4;
-// Neighbours that differ by less are one still picture.
-constexpr double kStillDifference = 6;
+// Neighbours that differ by less are one still picture, or light that changes slowly.
+constexpr double kStillDifference = 8;
 // Of the neighbours' difference, what a mixture may be off their mean: it need not be half and half.
 constexpr double kMixtureError = 0.25;
 

@@ -42,7 +42,10 @@ struct Place {
 struct Candidate {
   HeldFrame frame;
   FrameLook look;
-  bool good = false;
+  /// What may stand for a place if there is nothing better: hardly anything, a passing state, a picture.
+  enum class Worth { blank, mixture, good };
+  Worth worth = Worth::blank;
+  bool good() const { return worth == Worth::good; }
 };
 
 /// Reads frames once, in order, and tells of each in [from_s, before_s) whether it is good.
@@ -96,7 +99,9 @@ class Inspection {
 
   Candidate judge(std::size_t i) {
     Seen& seen = frames_[i];
-    Candidate candidate{std::move(*seen.held), seen.look, !seen.damaged && !is_blank(seen.look)};
+    Candidate candidate{
+        std::move(*seen.held), seen.look,
+        seen.damaged || is_blank(seen.look) ? Candidate::Worth::blank : Candidate::Worth::good};
     seen.held.reset();
     std::size_t before = i;
     while (before > 0 && i - before < kNeighbourFrames &&
@@ -108,8 +113,9 @@ class Inspection {
            frames_[after].look.time_s - seen.look.time_s < kNeighbourS) {
       ++after;
     }
-    if (before < i && after > i && is_mixture(frames_[before].look, seen.look, frames_[after].look)) {
-      candidate.good = false;
+    if (candidate.good() && before < i && after > i &&
+        is_mixture(frames_[before].look, seen.look, frames_[after].look)) {
+      candidate.worth = Candidate::Worth::mixture;
     }
     return candidate;
   }
@@ -169,18 +175,18 @@ class SampleFramesWorker : public Transform::Worker {
     std::optional<Candidate> best;
     if (!settings_.sharp) {
       best = shown_at(place.target_s, scene_start_s, after_s);
-      if (best && best->good) return best;
+      if (best && best->good()) return best;
     }
     const auto is_better = [&](const Candidate& a, const Candidate& b) {
-      if (a.good != b.good) return a.good;
-      if (!a.good) return a.look.deviation > b.look.deviation;
+      if (a.worth != b.worth) return a.worth > b.worth;
+      if (a.worth == Candidate::Worth::blank) return a.look.deviation > b.look.deviation;
       if (settings_.sharp) return a.look.sharpness > b.look.sharpness;
       return std::abs(a.look.time_s - place.target_s) < std::abs(b.look.time_s - place.target_s);
     };
     Inspection(*reader_).run(place.from_s, place.before_s, [&](Candidate&& candidate) {
       if (candidate.look.time_s <= after_s) return true;
       // Going forward, frames only get further from the target once one behind it is good.
-      const bool settled = !settings_.sharp && candidate.good && candidate.look.time_s >= place.target_s;
+      const bool settled = !settings_.sharp && candidate.good() && candidate.look.time_s >= place.target_s;
       if (!best || is_better(candidate, *best)) best = std::move(candidate);
       return !settled;
     });

@@ -385,7 +385,7 @@ void VideoReader::score_frame(int longer_side, BgrFrame& out) {
     }
     score_size_ = size;
   }
-  frame_to_score(*current_.frame, orientation(), *score_size_, out);
+  scorer_.score(*current_.frame, orientation(), *score_size_, out);
 }
 
 std::vector<ItemError> VideoReader::problems() const {

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <functional>
 #include <limits>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "stages/error.h"
 #include "stages/video/detectors.h"
 #include "stages/video/frame_picture.h"
+#include "stages/video/frame_score.h"
 #include "stages/video/libav.h"
 
 namespace reelfolio::stages {
@@ -71,7 +73,7 @@ class VideoReader {
   /// Parts of the frame are known to be broken.
   bool is_damaged() const;
   PictureSize size() const;  ///< upright, square pixels
-  /// For detectors (frame_to_score): the longer side reduced to `longer_side` pixels if it has more. Every
+  /// For detectors (see FrameScorer): the longer side reduced to `longer_side` pixels if it has more. Every
   /// frame gets the size that the first one got.
   void score_frame(int longer_side, BgrFrame& out);
   /// The current frame, for a picture that is made after the reader has moved on.
@@ -124,6 +126,7 @@ class VideoReader {
   bool started_ = false;
   bool input_ended_ = false;
   double skip_until_s_ = -std::numeric_limits<double>::infinity();
+  FrameScorer scorer_;
   std::optional<PictureSize> score_size_;
 
   // For problems().
