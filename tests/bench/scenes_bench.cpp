@@ -1,6 +1,6 @@
 // Scene detection of whole files, timed: decoding, scoring and cutting as split_scenes does it.
 //
-//   scenes_bench [--repeats N] DETECTOR FILE...
+//   reelfolio_scenes_bench [--repeats N] DETECTOR FILE...
 //
 // prints one JSON object a file: detector, file, the cuts (starts of the scenes after the first, in
 // seconds from the first frame), scenes, errors, and the seconds and processor seconds of each repeat.
@@ -78,7 +78,7 @@ int main(int argc, char** argv) {
     arguments.erase(arguments.begin(), arguments.begin() + 2);
   }
   if (arguments.size() < 2) {
-    std::cerr << "usage: scenes_bench [--repeats N] DETECTOR FILE...\n";
+    std::cerr << "usage: reelfolio_scenes_bench [--repeats N] DETECTOR FILE...\n";
     return 2;
   }
   for (std::size_t i = 1; i < arguments.size(); ++i) {

@@ -3,7 +3,7 @@
 
     python scenes_compare.py BENCH [--repeats N] [--cores 0]... [--detector NAME]... [--list] FILE...
 
-BENCH is the built scenes_bench. Needs the Python package scenedetect (0.7) with opencv-python-headless.
+BENCH is the built reelfolio_scenes_bench. Needs the Python package scenedetect (0.7) with opencv-python-headless.
 For each file and detector: number of cuts of either, F1 with a tolerance of one frame, and how
 many times faster reelfolio is end to end (medians; by the clock, then in processor time, which other load on the
 machine disturbs less), for each set of cores that both are limited to.
