@@ -199,6 +199,7 @@ std::string cpu_name() {
 }  // namespace
 
 int main(int argc, char** argv) {
+  std::setvbuf(stdout, nullptr, _IOLBF, 0);  // lines appear as they are measured, in a pipe too
   int threads = ops::num_threads();
   int repeats = 5;
   std::size_t context = 512;
