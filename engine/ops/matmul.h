@@ -25,7 +25,10 @@ enum class WeightType { f32, bf16 };
 ///
 /// Owns its copy of the weights. Immutable after construction apart from a cache
 /// of compiled primitives, one per number of rows (rounded up, see the .cpp).
-/// The result of a row does not depend on the number of threads.
+/// Where oneDNN has its AVX-512 kernels (avx512_core and up), a row's bits depend neither
+/// on the number of threads nor on the other rows. With DNNL_MAX_CPU_ISA=AVX2 oneDNN 2.6
+/// splits sums by both: results then agree to rounding only, and the tests that compare
+/// bits fail there.
 class Linear {
  public:
   /// weights: `bytes` holds out*in elements of `dtype` (f32, f16 or bf16), row-major
