@@ -21,8 +21,6 @@ std::span<const StageType> stage_types() {
     rows.push_back(render_pages_type());
     rows.push_back(sample_frames_type());
     rows.push_back(split_scenes_type());
-    rows.push_back(read_images_type());
-    rows.push_back(render_pages_type());
     return rows;
   }();
   return types;
