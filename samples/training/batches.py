@@ -7,11 +7,14 @@ branch is exactly the prompt that the chat format gives for a single question.
 import numpy as np
 import torch
 
+import documents
 import frames
+import invoice_text
 
 # (height, width) after the resize to 70 soft tokens, for 16:9, 4:3, 1:1 and 3:4 pictures.
 GRIDS = ((288, 528), (336, 432), (384, 384), (432, 336))
 BRANCH_TOKENS = 128
+PAGE_BRANCH_TOKENS = 224
 
 
 class Text:
@@ -90,18 +93,45 @@ def conversations(rng, scene, wanted=6):
 
 
 def code_size():
-    return 1 + len(frames.SHAPES) + len(frames.COLOURS) + 2 + len(frames.BACKGROUNDS)
+    return 1 + len(frames.SHAPES) + len(frames.COLOURS) + 2 + len(frames.BACKGROUNDS) + 2
 
 
-def codes(targets, background):
+def cell_places(size, offset=(0, 0)):
+    """f32 [cells, 2]: column and row of each cell of a frame of `size` = (height, width) pixels, scaled to about
+    [-1, 1]; `offset` is the patch position of its corner."""
+    y, x = np.mgrid[0:size[0] // frames.CELL, 0:size[1] // frames.CELL].astype(np.float32)
+    return np.stack(((x + offset[0] / 3) / 4 - 1.2, (y + offset[1] / 3) / 4 - 0.8), -1).reshape(-1, 2)
+
+
+def codes(targets, background, size):
     """What an ideal vision tower would say of each cell: targets [B, t, 4] from cell_targets, background
-    [B] indices -> f32 [B, t, code_size()]: has a centre, shape, colour, 2 x (dx, dy), background."""
+    [B] indices -> f32 [B, t, code_size()]: has a centre, shape, colour, 2 x (dx, dy), background, place."""
     shape, colour = targets[..., 0].astype(int), targets[..., 1].astype(int)
     one_hot = lambda v, n: np.eye(n + 1, dtype=np.float32)[v][..., 1:]
     has = (shape > 0)[..., None].astype(np.float32)
     ground = np.broadcast_to(np.eye(len(frames.BACKGROUNDS), dtype=np.float32)[background][:, None], targets.shape[:2] + (len(frames.BACKGROUNDS),))
-    return np.concatenate((has, one_hot(shape, len(frames.SHAPES)), one_hot(colour, len(frames.COLOURS)), 2 * targets[..., 2:] * has, ground), -1)
+    place = np.broadcast_to(cell_places(size)[None], targets.shape[:2] + (2,))
+    return np.concatenate((has, one_hot(shape, len(frames.SHAPES)), one_hot(colour, len(frames.COLOURS)), 2 * targets[..., 2:] * has, ground, place), -1)
 
 
 def background_index(frame):
     return list(frames.BACKGROUNDS).index(frame.background)
+
+
+def text_code_size():
+    return documents.SLOTS * len(documents.CHARACTERS) + 2
+
+
+def text_codes(cells, size):
+    """What an ideal tower would say of a page: cells [B, t, SLOTS] from cell_text -> f32 [B, t, text_code_size()]."""
+    n = len(documents.CHARACTERS)
+    one_hot = np.eye(n + 1, dtype=np.float32)[:, 1:][cells].reshape(*cells.shape[:2], -1)
+    place = np.broadcast_to(cell_places(size)[None], cells.shape[:2] + (2,))
+    return np.concatenate((one_hot, place), -1)
+
+
+def page_conversations(rng, invoice, lines, json_share):
+    """Readings of single facts; with probability `json_share` the whole extraction first."""
+    pick = lambda options: str(options[int(rng.integers(0, len(options)))])
+    talk = [(pick(invoice_text.EXTRACT_PROMPTS), invoice_text.to_json(invoice))] if rng.random() < json_share else []
+    return talk + [(q + pick(frames.QUESTION_SUFFIXES), a) for q, a in invoice_text.reading_questions(rng, invoice, lines)]

@@ -2,7 +2,7 @@
 
     page = typeset(rng, lines, size)     where each piece of text stands
     render_page(rng, page)               uint8 [height, width, 3]
-    cell_text(page)                      per 48 x 48 cell, the characters whose centre lies in it
+    cell_text(page), patch_text(page)    dense targets: which characters lie in each cell and patch
 
 Needs numpy, Pillow and the DejaVu and Liberation fonts (Debian: fonts-dejavu, fonts-liberation).
 """
@@ -108,4 +108,42 @@ def character_centres(page):
             x = p.x + (f.getlength(p.text[:i]) + f.getlength(p.text[:i + 1])) / 2 - page.width / 2
             y = p.y - 0.36 * p.size - page.height / 2
             out.append((ch, x * c - y * s + page.width / 2, x * s + y * c + page.height / 2))
+    return out
+
+
+CHARACTERS = "".join(chr(c) for c in range(33, 127)) + "€£"
+SLOTS = 5  # characters of a cell that are told apart
+
+
+def index_of(character):
+    """1.. for known characters; 0 stands for none."""
+    return CHARACTERS.index(character) + 1
+
+
+def cell_text(page, cell=48):
+    """int64 [rows * columns, SLOTS]: the characters whose centre lies in each cell, in reading order, then zeros."""
+    rows, columns = page.height // cell, page.width // cell
+    out, used = np.zeros((rows * columns, SLOTS), np.int64), np.zeros(rows * columns, int)
+    for ch, x, y in character_centres(page):
+        if 0 <= x < columns * cell and 0 <= y < rows * cell:
+            at = int(y // cell) * columns + int(x // cell)
+            if used[at] < SLOTS:
+                out[at, used[at]] = index_of(ch)
+                used[at] += 1
+    return out
+
+
+def patch_text(page, patch=16):
+    """int64 [rows * columns]: the character whose centre is nearest to the middle of each patch, within half a
+    patch to the side and a patch up or down; 0 where there is none."""
+    rows, columns = page.height // patch, page.width // patch
+    out, best = np.zeros(rows * columns, np.int64), np.full(rows * columns, np.inf)
+    for ch, x, y in character_centres(page):
+        column = int(x // patch)
+        for row in range(max(0, int(y // patch) - 1), min(rows, int(y // patch) + 2)):
+            away = abs(row * patch + patch / 2 - y)
+            if 0 <= column < columns and away < patch:
+                distance = math.hypot(away, column * patch + patch / 2 - x)
+                if distance < best[row * columns + column]:
+                    out[row * columns + column], best[row * columns + column] = index_of(ch), distance
     return out

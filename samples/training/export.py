@@ -33,7 +33,7 @@ def main():
         model.tie_weights()
     seen, rng = [], np.random.default_rng(5)
     for h, w in batches.GRIDS:
-        images = train.batch_of_scenes(rng, (h, w), 8, questions=1, held_out=True)[0]
+        images = train.batch_of_scenes(rng, (h, w), 8, questions=1, held_out=True)[0].images
         seen.append({"pixel_values": batches.patches_of(images), "image_position_ids": batches.grid_positions(h, w).expand(8, -1, -1)})
     sample_model.set_clip_bounds(model, sample_model.observe_bounds(model, seen))
     sample_model.save_directory(args.out, model, tok)

@@ -76,7 +76,7 @@ def vision_weights(layer):
 
 def vision(tower, patches, positions, grid):
     """patches [B, n, 768] f32 in [0, 1] and positions [B, n, 2], both row-major over `grid` = (rows, columns)
-    -> pooled features [B, n/9, hidden], as handed to the embedder."""
+    -> pooled features [B, n/9, hidden], as handed to the embedder, and the patch features [B, n, hidden]."""
     config = tower.config
     table = tower.patch_embedder.position_embedding_table
     x = linear(2 * (patches - 0.5), tower.patch_embedder.input_proj.weight).float()
@@ -85,8 +85,8 @@ def vision(tower, patches, positions, grid):
     for layer in tower.encoder.layers:
         x = vision_layer(x, rope, config.num_attention_heads, config.head_dim, vision_weights(layer))
     B, (rows, columns) = x.shape[0], grid
-    x = x.view(B, rows // 3, 3, columns // 3, 3, -1).mean((2, 4)).flatten(1, 2)
-    return x * math.sqrt(config.hidden_size)
+    pooled = x.view(B, rows // 3, 3, columns // 3, 3, -1).mean((2, 4)).flatten(1, 2)
+    return pooled * math.sqrt(config.hidden_size), x
 
 
 def embed_vision(model, pooled):
@@ -204,7 +204,7 @@ def check_against_library(model, tolerance=0.08):
     worst = 0.0
     for exact in (True, False):
         this.BF16 = torch.float32 if exact else torch.bfloat16
-        soft = embed_vision(model, vision(model.model.vision_tower, patches, positions, (rows, columns)))
+        soft = embed_vision(model, vision(model.model.vision_tower, patches, positions, (rows, columns))[0])
         got = decoder(model, clean, soft, front, at.expand(2, S), {"full_attention": causal, "sliding_attention": window}, front + t)
         difference = float((got - want[:, front + t:]).norm() / want[:, front + t:].norm())
         limit = 1e-4 if exact else tolerance

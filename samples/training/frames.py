@@ -299,6 +299,18 @@ def cell_targets(frame):
     return out
 
 
+def patch_targets(frame):
+    """The same for each 16 x 16 patch, about the shape that covers it: (shape, colour, dx, dy), where dx and dy
+    lead from the patch to the centre of the shape, in cells; zeros on the background."""
+    y, x = np.mgrid[8:frame.height:16, 8:frame.width:16].astype(np.float32)
+    out = np.zeros((*x.shape, 4), np.float32)
+    for s in frame.shapes:
+        covered = (x - s.x) ** 2 + (y - s.y) ** 2 < s.radius ** 2
+        out[covered] = np.stack((np.full_like(x, SHAPES.index(s.shape) + 1), np.full_like(x, list(COLOURS).index(s.colour) + 1),
+                                 (s.x - x) / CELL, (s.y - y) / CELL), -1)[covered]
+    return out.reshape(-1, 4)
+
+
 def _number(n):
     return NUMBERS[n] if n else "zero"
 

@@ -132,3 +132,23 @@ def printed_lines(rng, v):
     if rng.random() < 0.3:
         lines.append((pick(("Thank you!", "Thank you", "Paid in cash", "Please pay in 30 days")), "", 0.9, False))
     return lines
+
+
+def reading_questions(rng, v, lines):
+    """(question, answer) pairs about the page: single facts, and lines as they are printed."""
+    pick = lambda options: str(options[int(rng.integers(0, len(options)))])
+    date = None if v.date is None else "%04d-%02d-%02d" % v.date
+    out = [
+        (pick(("What is the invoice number?", "Read the invoice number.")), v.number or "none"),
+        (pick(("What is the date?", "What is the date of the invoice?")), date or "none"),
+        (pick(("Who is the seller?", "Who sent the invoice?")), v.vendor or "none"),
+        (pick(("What is the total?", "What is the total amount?")), money(v.total_cents())),
+        (pick(("What is the currency?", "In which currency is the total?")), v.currency),
+        (pick(("How many items are listed?", "How many lines does the invoice have?")), ("zero", "one", "two", "three")[len(v.items)]),
+        ("Read the first line.", lines[0][0]),
+        ("Read the last line.", f"{lines[-1][0]} {lines[-1][1]}".strip()),
+    ]
+    for k, item in enumerate(v.items):
+        out.append((f"Read the {('first', 'second', 'third')[k]} item.", item.description))
+        out.append((f"What is the amount of the {('first', 'second', 'third')[k]} item?", money(item.amount_cents)))
+    return [out[int(k)] for k in rng.permutation(len(out))]

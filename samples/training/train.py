@@ -20,8 +20,10 @@ from PIL import Image
 from tokenizers import Tokenizer
 
 import batches
+import documents
 import forward
 import frames
+import invoice_text
 import model as sample_model
 from optimiser import Optimiser
 
@@ -34,34 +36,134 @@ def schedule(step, steps, warm_up=60):
 
 
 class Heads(torch.nn.Module):
-    """Read the dense targets off the pooled features during pre-training; thrown away afterwards."""
+    """Read the dense targets off the patch features and the pooled features during training; thrown away
+    afterwards. Patches say what covers them and where its centre is; cells say whether they hold a centre."""
 
     def __init__(self, width):
         super().__init__()
-        self.shape = torch.nn.Linear(width, 1 + len(frames.SHAPES))
-        self.colour = torch.nn.Linear(width, 1 + len(frames.COLOURS))
-        self.offset = torch.nn.Linear(width, 2)
-        self.background = torch.nn.Linear(width, len(frames.BACKGROUNDS))
+        size = 1 + len(frames.SHAPES) + 1 + len(frames.COLOURS) + 2
+        self.patch = torch.nn.Linear(width, size)
+        self.cell = torch.nn.Linear(width, size)
+        self.ground = torch.nn.Linear(width, len(frames.BACKGROUNDS))
+        self.place = torch.nn.Linear(width, 2)
 
-    def forward(self, pooled, targets, background):
-        """Loss, and the share of cells with a centre whose shape and colour are both right."""
-        x = forward.norm(pooled)
-        shape, colour = targets[..., 0].long(), targets[..., 1].long()
+    @staticmethod
+    def objects(z, targets, weight_of_nothing):
+        """Loss, and the share of targets with an object for which shape and colour are both right."""
+        n = 1 + len(frames.SHAPES)
+        z, targets = z.flatten(0, 1), targets.flatten(0, 1)
+        shape, colour = targets[:, 0].long(), targets[:, 1].long()
         has = shape > 0
-        weight = torch.where(has, 1.0, 0.25)
-        z = self.shape(x).flatten(0, 1), self.colour(x).flatten(0, 1)
-        total = weight.sum()
-        loss = ((F.cross_entropy(z[0], shape.flatten(), reduction="none") + F.cross_entropy(z[1], colour.flatten(), reduction="none")) * weight.flatten()).sum() / total
-        loss = loss + ((self.offset(x) - 2 * targets[..., 2:]).pow(2).sum(-1) * has).sum() / has.sum().clamp(min=1)
-        loss = loss + F.cross_entropy(self.background(x).flatten(0, 1), background.repeat_interleave(x.shape[1]))
-        right = (z[0].argmax(-1) == shape.flatten()) & (z[1].argmax(-1) == colour.flatten())
-        return loss, (right & has.flatten()).sum() / has.sum().clamp(min=1), right.float().mean()
+        weight = torch.where(has, 1.0, weight_of_nothing)
+        loss = F.cross_entropy(z[:, :n], shape, reduction="none") + F.cross_entropy(z[:, n:-2], colour, reduction="none")
+        loss = (loss * weight).sum() / weight.sum() + ((z[:, -2:] - 2 * targets[:, 2:]).pow(2).sum(-1) * has).sum() / has.sum().clamp(min=1)
+        right = (z[:, :n].argmax(-1) == shape) & (z[:, n:-2].argmax(-1) == colour)
+        return loss, (right & has).sum() / has.sum().clamp(min=1), right.float().mean()
+
+    def forward(self, pooled, patches, made):
+        """`made` is a Made. Returns the loss and, of the cells with a centre, of all cells and of the covered patches, the share that is right."""
+        x = forward.norm(pooled)
+        cells, centres, right = self.objects(self.cell(x), made.cells, 0.25)
+        covered, patch_right, _ = self.objects(self.patch(forward.norm(patches)), made.patches, 0.5)
+        ground = F.cross_entropy(self.ground(x).flatten(0, 1), made.ground.repeat_interleave(x.shape[1]))
+        place = (self.place(x) - made.places).pow(2).sum(-1).mean()
+        return cells + covered + ground + place, centres, right, patch_right
 
 
-def batch_of_scatter(rng, size, count):
-    made = [frames.scatter(rng, size) for _ in range(count)]
-    images = np.stack([frames.render(rng, f) for f in made])
-    return images, np.stack([frames.cell_targets(f) for f in made]), np.array([batches.background_index(f) for f in made])
+class TextHeads(torch.nn.Module):
+    """Read the characters of a page off the features during training; thrown away afterwards."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.classes = 1 + len(documents.CHARACTERS)
+        self.patch = torch.nn.Linear(width, self.classes)
+        self.cell = torch.nn.Linear(width, documents.SLOTS * self.classes)
+
+    def forward(self, pooled, patches, made):
+        """Loss, and the share of characters that are right, by cell and by patch."""
+        def part(z, target, weight_of_nothing):
+            has = target > 0
+            weight = torch.where(has, 1.0, weight_of_nothing)
+            loss = (F.cross_entropy(z, target, reduction="none") * weight).sum() / weight.sum()
+            return loss, ((z.argmax(-1) == target) & has).sum() / has.sum().clamp(min=1)
+
+        by_cell, cell_right = part(self.cell(forward.norm(pooled)).view(-1, self.classes), made.cells.flatten(), 0.15)
+        by_patch, patch_right = part(self.patch(forward.norm(patches)).flatten(0, 1), made.patches.flatten(), 0.15)
+        return by_cell + by_patch, cell_right, patch_right
+
+
+class PageCrops:
+    """Windows of pages with their character targets, at their own patch positions; whole pages if `crop` is None."""
+
+    def __init__(self, rng, pages, crop=(4, 5), per_page=6):
+        images, cells, patches, positions = [], [], [], []
+        for _ in range(pages):
+            page = random_page(rng)[1]
+            image, by_cell, by_patch = documents.render_page(rng, page), documents.cell_text(page), documents.patch_text(page)
+            rows, columns = page.height // 48, page.width // 48
+            by_cell, by_patch = by_cell.reshape(rows, columns, -1), by_patch.reshape(rows * 3, columns * 3)
+            h, w = crop or (rows, columns)
+            for _ in range(per_page if crop else 1):
+                y, x = int(rng.integers(0, rows - h + 1)), int(rng.integers(0, columns - w + 1))
+                images.append(image[48 * y:48 * (y + h), 48 * x:48 * (x + w)])
+                cells.append(by_cell[y:y + h, x:x + w].reshape(h * w, -1))
+                patches.append(by_patch[3 * y:3 * (y + h), 3 * x:3 * (x + w)].reshape(-1))
+                positions.append(batches.grid_positions(48 * h, 48 * w, (3 * x, 3 * y)))
+        self.images, self.grid = np.stack(images), (3 * h, 3 * w)
+        self.cells, self.patches, self.positions = torch.from_numpy(np.stack(cells)), torch.from_numpy(np.stack(patches)), torch.cat(positions)
+
+    def see(self, tower):
+        return forward.vision(tower, batches.patches_of(self.images), self.positions, self.grid)
+
+
+def random_page(rng, held_out=False):
+    """An invoice, the page that shows it, and its lines."""
+    invoice = invoice_text.random_invoice(rng, held_out)
+    lines = invoice_text.printed_lines(rng, invoice)
+    return invoice, documents.typeset(rng, lines), lines
+
+
+class Pages:
+    """Whole pages with conversations about them; like Made, with pictures only if `draw`."""
+
+    def __init__(self, rng, count, json_share, draw=True, held_out=False):
+        made = [random_page(rng, held_out) for _ in range(count)]
+        self.size = documents.PAGE
+        self.images = np.stack([documents.render_page(rng, page) for _, page, _ in made]) if draw else None
+        self.cells = torch.from_numpy(np.stack([documents.cell_text(page) for _, page, _ in made]))
+        self.patches = torch.from_numpy(np.stack([documents.patch_text(page) for _, page, _ in made])) if draw else None
+        self.talk = [batches.page_conversations(rng, invoice, lines, json_share) for invoice, _, lines in made]
+
+    def see(self, tower):
+        h, w = self.size
+        return forward.vision(tower, batches.patches_of(self.images), batches.grid_positions(h, w), (h // 16, w // 16))
+
+    def codes(self):
+        return torch.from_numpy(batches.text_codes(self.cells.numpy(), self.size))
+
+    def packed(self, text):
+        return text.pack(self.cells.shape[1], self.talk, batches.PAGE_BRANCH_TOKENS)
+
+
+class Made:
+    """A batch of frames: pictures uint8 [B, h, w, 3] (None if not drawn) and their dense targets."""
+
+    def __init__(self, rng, made, draw=True, offset=(0, 0), resize=True):
+        self.size = made[0].height, made[0].width
+        self.images = np.stack([(picture if resize else frames.render)(rng, f) for f in made]) if draw else None
+        self.cells = torch.from_numpy(np.stack([frames.cell_targets(f) for f in made]))
+        self.patches = torch.from_numpy(np.stack([frames.patch_targets(f) for f in made])) if draw else None
+        self.ground = torch.tensor([batches.background_index(f) for f in made])
+        self.offset = offset
+        self.places = torch.from_numpy(batches.cell_places(self.size, offset))
+
+    def see(self, tower):
+        """Pooled and patch features."""
+        h, w = self.size
+        return forward.vision(tower, batches.patches_of(self.images), batches.grid_positions(h, w, self.offset), (h // 16, w // 16))
+
+    def codes(self):
+        return torch.from_numpy(batches.codes(self.cells.numpy(), self.ground.numpy(), self.size))
 
 
 def picture(rng, frame):
@@ -73,12 +175,14 @@ def picture(rng, frame):
     return np.asarray(Image.fromarray(drawn).resize((frame.width, frame.height), Image.BICUBIC))
 
 
+def batch_of_scatter(rng, size, count, offset):
+    return Made(rng, [frames.scatter(rng, size) for _ in range(count)], offset=offset, resize=False)
+
+
 def batch_of_scenes(rng, size, count, draw=True, questions=6, held_out=False):
     scenes = [frames.random_scene(rng, held_out) for _ in range(count)]
-    made = [frames.lay_out(rng, s, size) for s in scenes]
-    images = np.stack([picture(rng, f) for f in made]) if draw else None
-    return (images, np.stack([frames.cell_targets(f) for f in made]), np.array([batches.background_index(f) for f in made]),
-            [batches.conversations(rng, s, questions) for s in scenes])
+    made = Made(rng, [frames.lay_out(rng, s, size) for s in scenes], draw)
+    return made, [batches.conversations(rng, s, questions) for s in scenes]
 
 
 class Log:
@@ -113,97 +217,122 @@ def answer_loss(logits, target):
     return loss, exact[first].mean(), exact[~first].mean()
 
 
-def train_tower(args, model, tok):
-    tower = model.model.vision_tower
-    heads = Heads(tower.config.hidden_size)
-    opt = Optimiser([("tower." + n, p) for n, p in tower.named_parameters()] + [("heads.embed_tokens." + n, p) for n, p in heads.named_parameters()],
-                    matrix_lr=args.lr, other_lr=args.other_lr)
-    path, start = args.work / "tower.pt", 0
-    if path.exists():
-        s = torch.load(path, weights_only=True)
-        tower.load_state_dict(s["tower"]), heads.load_state_dict(s["heads"]), opt.load_state_dict(s["opt"])
-        start = s["step"]
-    log = Log(args.work / "tower.log")
-    size, seen, mean = (192, 240), start * args.batch, None
-    for step in range(start, args.steps):
-        rng = np.random.default_rng((args.seed, 1, step))
-        whole = step >= args.whole_from and step % 2 == 1
-        if whole:
-            h, w = batches.GRIDS[(step // 2) % len(batches.GRIDS)]
-            count, offset = max(4, args.batch // 8), (0, 0)
-            images, targets, ground, _ = batch_of_scenes(rng, (h, w), count, questions=1)
-        else:
-            (h, w), count = size, args.batch
-            images, targets, ground = batch_of_scatter(rng, size, count)
-            offset = (int(rng.integers(0, 34 - w // 16)), int(rng.integers(0, 28 - h // 16)))
-        pooled = forward.vision(tower, batches.patches_of(images), batches.grid_positions(h, w, offset), (h // 16, w // 16))
-        loss, right, cells = heads(pooled, torch.from_numpy(targets), torch.from_numpy(ground))
-        loss.backward()
-        opt.step(schedule(step, args.steps))
-        now = np.array([float(loss.detach()), float(right), float(cells)])
-        mean = now if mean is None else 0.9 * mean + 0.1 * now
-        if step % 20 == 19:
-            log(step=step + 1, loss=mean[0], centres=mean[1], cells=mean[2], whole=bool(whole))
-        if step % 100 == 99 or step + 1 == args.steps:
-            save(path, tower=tower.state_dict(), heads=heads.state_dict(), opt=opt.state_dict(), step=step + 1)
-
-
-def decoder_batch(args, text, rng, size, draw):
-    images, targets, ground, talk = batch_of_scenes(rng, size, args.batch, draw)
-    soft_tokens = (size[0] // 48) * (size[1] // 48)
-    ids, target, branch, position, keep = text.pack(soft_tokens, talk)
-    return images, targets, ground, ids, target, branch, position, keep
-
-
 def answers(model, soft, front, ids, target, branch, position, keep):
-    """Logits at the places of `target` where there is something to learn, and those targets."""
+    """Logits at the places of `target` where there is something to learn, and the targets [B, T]."""
     window = model.config.text_config.sliding_window
     target = torch.from_numpy(target[:, keep:])
     logits = forward.decoder(model, torch.from_numpy(ids), soft, front, torch.from_numpy(position), batches.masks(branch, position, window), keep, target >= 0)
     return logits, target
 
 
-def train_decoder(args, model, tok):
-    lm = model.model.language_model
-    text = batches.Text(tok)
-    codebook = torch.nn.Linear(batches.code_size(), lm.config.hidden_size, bias=False)
-    torch.nn.init.normal_(codebook.weight, 0, 0.5)
-    opt = Optimiser([("lm." + n, p) for n, p in lm.named_parameters()] + [("codebook.embed_tokens", codebook.weight)], matrix_lr=args.lr, other_lr=args.other_lr)
-    path, start = args.work / "decoder.pt", 0
-    if path.exists():
-        s = torch.load(path, weights_only=True)
-        lm.load_state_dict(s["lm"]), codebook.load_state_dict(s["codebook"]), opt.load_state_dict(s["opt"])
-        start = s["step"]
-    log = Log(args.work / "decoder.log")
-    mean, at = None, len(text.front)
+def restore(path, opt, **modules):
+    """Loads what fits of a checkpoint; returns its step, 0 if there is none. Parameters that have
+    another shape or did not exist keep their first values, and the optimiser then starts afresh."""
+    if not path.exists():
+        return 0
+    state = torch.load(path, weights_only=True)
+    same = True
+    for name, module in modules.items():
+        own = module.state_dict()
+        fits = {k: v for k, v in state.get(name, {}).items() if k in own and v.shape == own[k].shape}
+        same &= len(fits) == len(own)
+        module.load_state_dict(fits, strict=False)
+    if same and opt is not None and "opt" in state:
+        opt.load_state_dict(state["opt"])
+    return state["step"]
+
+
+def train_tower(args, model, tok):
+    tower = model.model.vision_tower
+    heads, text_heads = Heads(tower.config.hidden_size), TextHeads(tower.config.hidden_size)
+    named = [("tower." + n, p) for n, p in tower.named_parameters()]
+    named += [(f"heads.embed_tokens.{k}.{n}", p) for k, h in enumerate((heads, text_heads)) for n, p in h.named_parameters()]
+    opt = Optimiser(named, matrix_lr=args.lr, other_lr=args.other_lr)
+    path = args.work / "tower.pt"
+    start = restore(path, opt, tower=tower, heads=heads, text_heads=text_heads)
+    log, size, means = Log(args.work / "tower.log"), (192, 240), {}
     for step in range(start, args.steps):
-        rng = np.random.default_rng((args.seed, 2, step))
-        size = batches.GRIDS[step % len(batches.GRIDS)]
-        _, targets, ground, ids, target, branch, position, keep = decoder_batch(args, text, rng, size, draw=False)
-        code = torch.from_numpy(batches.codes(targets, ground))
-        code = code + torch.randn_like(code) * args.code_noise
-        loss, captions, others = answer_loss(*answers(model, codebook(code), at, ids, target, branch, position, keep))
+        rng = np.random.default_rng((args.seed, 1, step))
+        kind = "crop"
+        if step >= args.pages_from and step % 4 != 0:
+            kind = "whole page" if step % 16 == 3 and step > args.pages_from + 400 else "page"
+        elif step >= args.whole_from and step % 8 in (3, 4):
+            kind = "whole"
+        if kind == "crop":
+            made = batch_of_scatter(rng, size, args.batch, (3 * int(rng.integers(0, 7)), 3 * int(rng.integers(0, 6))))
+        elif kind == "whole":
+            made, _ = batch_of_scenes(rng, batches.GRIDS[(step // 8) % len(batches.GRIDS)], max(4, args.batch // 4), questions=1)
+        elif kind == "page":
+            made = PageCrops(rng, args.batch // 4)
+        else:
+            made = PageCrops(rng, args.batch // 4, crop=None)
+        loss, *right = (text_heads if "page" in kind else heads)(*made.see(tower), made)
         loss.backward()
         opt.step(schedule(step, args.steps))
-        now = np.array([float(loss.detach()), float(captions), float(others)])
-        mean = now if mean is None else 0.9 * mean + 0.1 * now
+        now = np.array([float(loss.detach()), *map(float, right)])
+        means[kind] = now if kind not in means else 0.9 * means[kind] + 0.1 * now
         if step % 20 == 19:
-            log(step=step + 1, loss=mean[0], captions=mean[1], answers=mean[2])
-        if step % 100 == 99 or step + 1 == args.steps:
-            save(path, lm=lm.state_dict(), codebook=codebook.state_dict(), opt=opt.state_dict(), step=step + 1)
+            log(step=step + 1, **{k: [round(float(x), 3) for x in v] for k, v in means.items()})
+        if step % 50 == 49 or step + 1 == args.steps:
+            save(path, tower=tower.state_dict(), heads=heads.state_dict(), text_heads=text_heads.state_dict(), opt=opt.state_dict(), step=step + 1)
+
+
+def new_codebook(model):
+    codebook = torch.nn.Linear(batches.code_size(), model.config.text_config.hidden_size, bias=False)
+    torch.nn.init.normal_(codebook.weight, 0, 0.5)
+    return codebook
+
+
+def decoder_batch(args, text, rng, size, draw):
+    made, talk = batch_of_scenes(rng, size, args.batch, draw)
+    return made, text.pack((size[0] // 48) * (size[1] // 48), talk)
+
+
+def new_text_codebook(model):
+    codebook = torch.nn.Linear(batches.text_code_size(), model.config.text_config.hidden_size, bias=False)
+    torch.nn.init.normal_(codebook.weight, 0, 0.7)
+    return codebook
+
+
+def train_decoder(args, model, tok):
+    lm = model.model.language_model
+    text, codebook, text_codebook = batches.Text(tok), new_codebook(model), new_text_codebook(model)
+    opt = Optimiser([("lm." + n, p) for n, p in lm.named_parameters()] + [("codebook.embed_tokens", codebook.weight), ("text_codebook.embed_tokens", text_codebook.weight)],
+                    matrix_lr=args.lr, other_lr=args.other_lr)
+    path = args.work / "decoder.pt"
+    start = restore(path, opt, lm=lm, codebook=codebook, text_codebook=text_codebook)
+    log, means, at = Log(args.work / "decoder.log"), {}, len(text.front)
+    for step in range(start, args.steps):
+        rng = np.random.default_rng((args.seed, 2, step))
+        kind = "page" if step >= args.pages_from and step % 3 != 0 else "frame"
+        if kind == "page":
+            made = Pages(rng, max(2, args.batch // 2), args.json_share, draw=False)
+            packed, book = made.packed(text), text_codebook
+        else:
+            made, packed = decoder_batch(args, text, rng, batches.GRIDS[step % len(batches.GRIDS)], draw=False)
+            book = codebook
+        code = made.codes()
+        code = code + torch.randn_like(code) * (args.code_noise if kind == "frame" else 0.05)
+        loss, first, others = answer_loss(*answers(model, book(code), at, *packed))
+        loss.backward()
+        opt.step(schedule(step, args.steps))
+        now = np.array([float(loss.detach()), float(first), float(others)])
+        means[kind] = now if kind not in means else 0.95 * means[kind] + 0.05 * now
+        if step % 20 == 19:
+            log(step=step + 1, **{k: [round(float(x), 4) for x in v] for k, v in means.items()})
+        if step % 50 == 49 or step + 1 == args.steps:
+            save(path, lm=lm.state_dict(), codebook=codebook.state_dict(), text_codebook=text_codebook.state_dict(), opt=opt.state_dict(), step=step + 1)
 
 
 def fit_projection(model, codebook, rng, count=12):
-    """Least squares from the tower's features to what the decoder was trained on."""
+    """Least squares from the tower's features to what the decoder was trained on. Returns the explained share."""
     xs, ys, ws = [], [], []
     with torch.no_grad():
         for i in range(4 * count):
-            h, w = batches.GRIDS[i % len(batches.GRIDS)]
-            images, targets, ground, _ = batch_of_scenes(rng, (h, w), 4, questions=1)
-            pooled = forward.vision(model.model.vision_tower, batches.patches_of(images), batches.grid_positions(h, w), (h // 16, w // 16))
-            xs.append(forward.norm(pooled).flatten(0, 1))
-            ys.append(codebook(torch.from_numpy(batches.codes(targets, ground))).flatten(0, 1))
-            ws.append(torch.from_numpy(np.where(targets[..., 0] > 0, 3.0, 1.0).astype(np.float32)).flatten())
+            made, _ = batch_of_scenes(rng, batches.GRIDS[i % len(batches.GRIDS)], 4, questions=1)
+            xs.append(forward.norm(made.see(model.model.vision_tower)[0]).flatten(0, 1))
+            ys.append(codebook(made.codes()).flatten(0, 1))
+            ws.append(torch.where(made.cells[..., 0] > 0, 3.0, 1.0).flatten())
         x, y, w = torch.cat(xs), torch.cat(ys), torch.cat(ws)[:, None]
         gram = (x * w).T @ x + 1e-2 * len(x) / x.shape[1] * torch.eye(x.shape[1])
         solution = torch.linalg.solve(gram, (x * w).T @ y)
@@ -217,30 +346,23 @@ def train_joint(args, model, tok):
     opt = Optimiser([(n, p) for n, p in core.named_parameters()] + [("heads.embed_tokens." + n, p) for n, p in heads.named_parameters()],
                     matrix_lr=args.lr, other_lr=args.other_lr)
     log = Log(args.work / "joint.log")
-    path, start = args.work / "joint.pt", 0
+    path = args.work / "joint.pt"
     if path.exists():
-        s = torch.load(path, weights_only=True)
-        core.load_state_dict(s["model"]), heads.load_state_dict(s["heads"])
-        if not args.restart:
-            opt.load_state_dict(s["opt"])
-            start = s["step"]
+        start = restore(path, None if args.restart else opt, model=core, heads=heads) * (not args.restart)
     else:
-        s, d = torch.load(args.work / "tower.pt", weights_only=True), torch.load(args.work / "decoder.pt", weights_only=True)
-        core.vision_tower.load_state_dict(s["tower"]), heads.load_state_dict(s["heads"]), core.language_model.load_state_dict(d["lm"])
-        codebook = torch.nn.Linear(batches.code_size(), core.language_model.config.hidden_size, bias=False)
-        codebook.load_state_dict(d["codebook"])
-        log(fit=fit_projection(model, codebook, np.random.default_rng((args.seed, 3))), tower_steps=s["step"], decoder_steps=d["step"])
+        codebook, start = new_codebook(model), 0
+        steps = restore(args.work / "tower.pt", None, tower=core.vision_tower, heads=heads), restore(args.work / "decoder.pt", None, lm=core.language_model, codebook=codebook)
+        log(explained=fit_projection(model, codebook, np.random.default_rng((args.seed, 3))), tower_steps=steps[0], decoder_steps=steps[1])
     mean, at = None, len(text.front)
     for step in range(start, args.steps):
         rng = np.random.default_rng((args.seed, 4, step, int(args.restart)))
-        h, w = batches.GRIDS[(0, 1, 0, 2, 0, 3)[step % 6]]
-        images, targets, ground, ids, target, branch, position, keep = decoder_batch(args, text, rng, (h, w), draw=True)
-        pooled = forward.vision(core.vision_tower, batches.patches_of(images), batches.grid_positions(h, w), (h // 16, w // 16))
-        dense, right, _ = heads(pooled, torch.from_numpy(targets), torch.from_numpy(ground))
-        loss, captions, others = answer_loss(*answers(model, forward.embed_vision(model, pooled), at, ids, target, branch, position, keep))
+        made, packed = decoder_batch(args, text, rng, batches.GRIDS[(0, 1, 0, 2, 0, 3)[step % 6]], draw=True)
+        pooled, patches = made.see(core.vision_tower)
+        dense, *right = heads(pooled, patches, made)
+        loss, captions, others = answer_loss(*answers(model, forward.embed_vision(model, pooled), at, *packed))
         (loss + args.dense * dense).backward()
         opt.step(schedule(step, args.steps))
-        now = np.array([float(loss.detach()), float(captions), float(others), float(right)])
+        now = np.array([float(loss.detach()), float(captions), float(others), float(right[0])])
         mean = now if mean is None else 0.9 * mean + 0.1 * now
         if step % 10 == 9:
             log(step=step + 1, loss=mean[0], captions=mean[1], answers=mean[2], centres=mean[3])
@@ -260,6 +382,8 @@ def main():
     p.add_argument("--threads", type=int, default=1)
     p.add_argument("--code-noise", type=float, default=0.15)
     p.add_argument("--whole-from", type=int, default=400, help="tower: first step that also sees whole frames")
+    p.add_argument("--pages-from", type=int, default=1200, help="tower, decoder: first step that also sees pages")
+    p.add_argument("--json-share", type=float, default=0.3, help="share of pages whose whole extraction is asked for")
     p.add_argument("--dense", type=float, default=0.3, help="joint: weight of the dense loss")
     p.add_argument("--restart", action="store_true", help="joint: keep the weights, begin the schedule anew")
     p.add_argument("--compile", action="store_true", help="fuse the vision layers")
