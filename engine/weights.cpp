@@ -24,7 +24,7 @@ float load_bound(const Checkpoint& checkpoint, const std::string& name, float mi
 }
 
 TextLayerWeights load_layer(const TextConfig& config, std::size_t index, const Checkpoint& checkpoint,
-                            ops::WeightType type) {
+                            const WeightPlan& plan) {
   const TextLayerConfig& layer = config.layers[index];
   const std::string prefix = kText + "layers." + std::to_string(index) + ".";
   const std::size_t hidden = config.hidden_size;
@@ -35,7 +35,7 @@ TextLayerWeights load_layer(const TextConfig& config, std::size_t index, const C
     return load_vector(checkpoint, prefix + name + ".weight", size);
   };
   TextLayerWeights result;
-  const auto linear = [&](const char* name, std::size_t out, std::size_t in) {
+  const auto linear = [&](const char* name, std::size_t out, std::size_t in, ops::WeightType type) {
     result.projections.push_back(load_linear(checkpoint, prefix + name + ".weight", out, in, type));
   };
   result.own_kv = layer.kv_layer == index;
@@ -45,23 +45,30 @@ TextLayerWeights load_layer(const TextConfig& config, std::size_t index, const C
   result.post_feedforward_layernorm = vector("post_feedforward_layernorm", hidden);
   result.post_per_layer_input_norm = vector("post_per_layer_input_norm", hidden);
   result.q_norm = vector("self_attn.q_norm", layer.head_dim);
-  linear("self_attn.q_proj", q_size, hidden);
-  linear("self_attn.o_proj", hidden, q_size);
-  linear("mlp.gate_proj", layer.intermediate_size, hidden);
-  linear("mlp.up_proj", layer.intermediate_size, hidden);
-  linear("mlp.down_proj", hidden, layer.intermediate_size);
-  linear("per_layer_input_gate", per_layer, hidden);
-  linear("per_layer_projection", hidden, per_layer);
+  linear("self_attn.q_proj", q_size, hidden, plan.layers);
+  linear("self_attn.o_proj", hidden, q_size, plan.layers);
+  linear("mlp.gate_proj", layer.intermediate_size, hidden, plan.layers);
+  linear("mlp.up_proj", layer.intermediate_size, hidden, plan.layers);
+  linear("mlp.down_proj", hidden, layer.intermediate_size, plan.layers);
+  linear("per_layer_input_gate", per_layer, hidden, plan.per_layer);
+  linear("per_layer_projection", hidden, per_layer, plan.per_layer);
   if (result.own_kv) {
     result.k_norm = vector("self_attn.k_norm", layer.head_dim);
-    linear("self_attn.k_proj", kv_size, hidden);
-    linear("self_attn.v_proj", kv_size, hidden);
+    linear("self_attn.k_proj", kv_size, hidden, plan.layers);
+    linear("self_attn.v_proj", kv_size, hidden, plan.layers);
   }
   result.layer_scalar = load_scalar(checkpoint, checkpoint.require(prefix + "layer_scalar"));
   return result;
 }
 
 }  // namespace
+
+WeightPlan::WeightPlan(ops::WeightType type) : layers(type), per_layer(type), head(type), vision(type) {
+  if (!ops::is_quantized(type)) return;
+  per_layer = ops::WeightType::int8;
+  vision = ops::WeightType::int8;
+  head = type == ops::WeightType::int2 ? ops::WeightType::int4 : ops::WeightType::int8;
+}
 
 ops::Linear load_linear(const Checkpoint& checkpoint, std::string_view name, std::size_t out, std::size_t in,
                         ops::WeightType type) {
@@ -99,15 +106,17 @@ std::size_t TextWeights::memory_bytes() const {
   return total;
 }
 
-TextWeights load_text_weights(const TextConfig& config, const Checkpoint& checkpoint, ops::WeightType type) {
+TextWeights load_text_weights(const TextConfig& config, const Checkpoint& checkpoint,
+                              const WeightPlan& plan) {
   const std::size_t hidden = config.hidden_size;
   const std::size_t per_layer = config.hidden_size_per_layer_input;
   const std::size_t layers = config.num_hidden_layers;
   const TensorView& embed = checkpoint.require(kText + "embed_tokens.weight", {config.vocab_size, hidden});
   const TensorView& table = checkpoint.require(kText + "embed_tokens_per_layer.weight",
                                                {config.vocab_size_per_layer_input, layers * per_layer});
-  TextWeights result{
-      embed, table, load_linear(checkpoint, embed.name, config.vocab_size, hidden, type), {}, {}, {}, {}, {}};
+  TextWeights result{embed, table, load_linear(checkpoint, embed.name, config.vocab_size, hidden, plan.head),
+                     {},    {},    {},
+                     {},    {}};
   checkpoint.advise_random(embed);
   checkpoint.advise_random(table);
 
@@ -118,18 +127,18 @@ TextWeights load_text_weights(const TextConfig& config, const Checkpoint& checkp
   const std::size_t early_bytes = early * hidden * dtype_bytes(projection.dtype);
   if (early > 0) {
     result.per_layer_model_projection_early.emplace_back(projection.bytes.first(early_bytes),
-                                                         projection.dtype, early, hidden, type);
+                                                         projection.dtype, early, hidden, plan.per_layer);
   }
   if (late > 0) {
     result.per_layer_model_projection_late.emplace_back(projection.bytes.subspan(early_bytes),
-                                                        projection.dtype, late, hidden, type);
+                                                        projection.dtype, late, hidden, plan.per_layer);
   }
   checkpoint.release(projection);
   result.per_layer_projection_norm =
       load_vector(checkpoint, kText + "per_layer_projection_norm.weight", per_layer);
   result.norm = load_vector(checkpoint, kText + "norm.weight", hidden);
   result.layers.reserve(layers);
-  for (std::size_t i = 0; i < layers; ++i) result.layers.push_back(load_layer(config, i, checkpoint, type));
+  for (std::size_t i = 0; i < layers; ++i) result.layers.push_back(load_layer(config, i, checkpoint, plan));
   return result;
 }
 

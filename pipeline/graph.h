@@ -75,8 +75,6 @@ Graph build_graph(const GraphSpec& spec, const std::filesystem::path& password_f
 /// (none for unknown content); else by the kind of the unit, a scene with pictures being `frames`.
 std::optional<stages::ItemType> item_type(const stages::Item& item);
 
-/// "f32", "bf16".
-std::string_view weight_type_name(engine::ops::WeightType type);
 
 /// The resolved graph as YAML that parses again to the same Graph, every default filled in
 /// ("null": a parameter that has none and is absent). Paths stand as written.

@@ -43,20 +43,10 @@ nlohmann::ordered_json param_to_json(const stages::ParamValue& value) {
 
 }  // namespace
 
-std::string_view weight_type_name(engine::ops::WeightType type) {
-  switch (type) {
-    case engine::ops::WeightType::f32:
-      return "f32";
-    case engine::ops::WeightType::bf16:
-      break;
-  }
-  return "bf16";
-}
-
 std::string graph_to_yaml(const Graph& graph) {
   std::string out = "version: 1\nmodel:\n";
   if (!graph.model.path.empty()) out += "  path: " + yaml_text(graph.model.path.string()) + "\n";
-  out += "  weights: " + std::string(weight_type_name(graph.model.weights)) + "\n";
+  out += "  weights: " + std::string(engine::ops::weight_type_name(graph.model.weights)) + "\n";
 
   std::vector<std::string> paths;
   for (const auto& path : graph.inputs.paths) paths.push_back(path.string());
@@ -119,7 +109,7 @@ std::string graph_to_dot(const Graph& graph) {
 std::string graph_fingerprint(const Graph& graph) {
   nlohmann::ordered_json document;
   document["version"] = 1;
-  if (graph.needs_model()) document["weights"] = weight_type_name(graph.model.weights);
+  if (graph.needs_model()) document["weights"] = engine::ops::weight_type_name(graph.model.weights);
   auto& stages = document["stages"] = nlohmann::ordered_json::array();
   for (const GraphStage& stage : graph.stages) {
     nlohmann::ordered_json entry;

@@ -14,7 +14,6 @@ using stages::ParamSpec;
 using stages::ParamType;
 
 // Words of `weights` that only a packed model has.
-constexpr std::array<std::string_view, 3> kPackedWeights = {"int8", "int4", "int2"};
 
 ParamSpec param(std::string name, ParamType type) {
   ParamSpec spec;
@@ -49,23 +48,14 @@ void check_version(const GraphSpec& spec) {
 }
 
 ModelSettings read_model_settings(const SpecValue::Map& section) {
-  for (const SpecValue::MapEntry& entry : section) {
-    const auto* scalar = std::get_if<SpecValue::Scalar>(&entry.value.data);
-    if (entry.key != "weights" || scalar == nullptr) continue;
-    if (std::find(kPackedWeights.begin(), kPackedWeights.end(), scalar->text) != kPackedWeights.end()) {
-      throw ConfigError(entry.value.where, "'weights' is " + in_quotes(scalar->text) +
-                                               ", which needs a packed model; expected one of f32, bf16");
-    }
-  }
   ParamSpec weights = param("weights", ParamType::choice);
-  weights.choices = {"f32", "bf16"};
-  weights.default_value = std::string(weight_type_name(ModelSettings{}.weights));
+  weights.choices = {"f32", "bf16", "int8", "int4", "int2"};
+  weights.default_value = std::string(engine::ops::weight_type_name(ModelSettings{}.weights));
   const stages::Params params =
       read_params(section, {param("path", ParamType::path), weights}, {}, "'model'", {});
   ModelSettings settings;
   if (params.has("path")) settings.path = params.text("path");
-  settings.weights =
-      params.text("weights") == "f32" ? engine::ops::WeightType::f32 : engine::ops::WeightType::bf16;
+  settings.weights = engine::ops::find_weight_type(params.text("weights")).value();
   return settings;
 }
 

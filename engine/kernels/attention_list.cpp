@@ -48,7 +48,7 @@ const AttentionKernel& best_attention_kernel(ops::WeightType type) {
   for (const Entry& entry : kEntries) {
     // Entries from the table in use downwards.
     allowed = allowed || entry.row_table == table;
-    const bool precise = type == ops::WeightType::bf16 || entry.kernel->type == ops::WeightType::f32;
+    const bool precise = type != ops::WeightType::f32 || entry.kernel->type == ops::WeightType::f32;
     if (allowed && precise && entry.runs_here()) return *entry.kernel;
   }
   return attention_ref;

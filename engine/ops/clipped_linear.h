@@ -23,6 +23,8 @@ class ClippedLinear {
   /// x [rows, in], y [rows, out], f32; strides allowed; y may not alias x; x is not changed.
   void apply(ConstMatrix x, Matrix y) const;
 
+  const ClipBounds& bounds() const { return bounds_; }
+  const Linear& linear() const { return linear_; }
   std::size_t in_size() const { return linear_.in_size(); }
   std::size_t out_size() const { return linear_.out_size(); }
   std::size_t memory_bytes() const { return linear_.memory_bytes(); }

@@ -14,6 +14,7 @@
 #include "engine/aligned_memory.h"
 #include "engine/ops/gather.h"
 #include "engine/ops/onednn.h"
+#include "engine/ops/quantized_linear.h"
 
 namespace reelfolio::engine::ops {
 
@@ -166,7 +167,21 @@ struct Linear::Impl {
   std::shared_ptr<Kernel> kernel;
   AlignedBytes packed;
   std::size_t packed_bytes = 0;
+
+  std::shared_ptr<const void> owner;  ///< of the quantised weights' memory
+  std::optional<QuantizedLinear> quantized;
 };
+
+namespace {
+
+quant::Format packed_format(WeightType type) {
+  assert(is_quantized(type));
+  return type == WeightType::int8   ? quant::Format::int8
+         : type == WeightType::int4 ? quant::Format::int4
+                                    : quant::Format::int2;
+}
+
+}  // namespace
 
 Linear::Linear(std::span<const std::byte> bytes, DType dtype, std::size_t out, std::size_t in,
                WeightType type)
@@ -176,6 +191,15 @@ Linear::Linear(std::span<const std::byte> bytes, DType dtype, std::size_t out, s
   Impl& impl = *impl_;
   impl.out = out;
   impl.in = in;
+  if (is_quantized(type)) {
+    const quant::PackedShape shape{packed_format(type), out, in};
+    auto buffer = std::make_shared<quant::PackedBuffer>(quant::pack_matrix(
+        shape, [&](std::size_t n, std::span<float> row) { convert_to_f32(bytes, dtype, n * in, row); }));
+    impl.quantized.emplace(buffer->view());
+    impl.packed_bytes = buffer->memory_bytes();
+    impl.owner = std::move(buffer);
+    return;
+  }
   if (type == WeightType::bf16) {
     impl.type = Type::bf16;
     impl.kernel = shared_kernel(out, in, Type::bf16);
@@ -205,13 +229,31 @@ Linear::Linear(std::span<const std::byte> bytes, DType dtype, std::size_t out, s
   stream().wait();
 }
 
+Linear::Linear(const quant::PackedMatrix& weights, std::shared_ptr<const void> owner)
+    : impl_(std::make_unique<Impl>()) {
+  impl_->out = weights.shape.out;
+  impl_->in = weights.shape.in;
+  impl_->packed_bytes = weights.shape.code_bytes() + weights.shape.multiplier_bytes();
+  impl_->owner = std::move(owner);
+  impl_->quantized.emplace(weights);
+}
+
 Linear::Linear(Linear&&) noexcept = default;
 Linear& Linear::operator=(Linear&&) noexcept = default;
 Linear::~Linear() = default;
 
 void Linear::apply(ConstMatrix x, Matrix y) const {
+  apply(LinearInput(x), y);
+}
+
+void Linear::apply(const LinearInput& input_rows, Matrix y) const {
   const Impl& impl = *impl_;
+  const ConstMatrix x = input_rows.values();
   assert(x.cols == impl.in && y.cols == impl.out && x.rows == y.rows);
+  if (impl.quantized) {
+    impl.quantized->apply(input_rows.quantized(), y);
+    return;
+  }
   thread_local Scratch x_scratch;
   thread_local Scratch y_scratch;
   for (std::size_t first = 0; first < x.rows; first += kMaxRows) {
@@ -239,6 +281,9 @@ std::size_t Linear::in_size() const {
 }
 std::size_t Linear::out_size() const {
   return impl_->out;
+}
+const quant::PackedMatrix* Linear::packed() const {
+  return impl_->quantized ? &impl_->quantized->weights() : nullptr;
 }
 std::size_t Linear::memory_bytes() const {
   return impl_->packed_bytes;
@@ -292,6 +337,28 @@ void matmul_abt(ConstMatrix a, ConstMatrix b, Matrix c) {
 void matmul_ab(ConstMatrix a, ConstMatrix b, Matrix c) {
   assert(a.cols == b.rows && c.rows == a.rows && c.cols == b.cols);
   multiply(a, b, c, false);
+}
+
+namespace {
+constexpr std::pair<std::string_view, WeightType> kWeightTypes[] = {{"f32", WeightType::f32},
+                                                                    {"bf16", WeightType::bf16},
+                                                                    {"int8", WeightType::int8},
+                                                                    {"int4", WeightType::int4},
+                                                                    {"int2", WeightType::int2}};
+}  // namespace
+
+std::string_view weight_type_name(WeightType type) {
+  for (const auto& [name, value] : kWeightTypes) {
+    if (value == type) return name;
+  }
+  return "";
+}
+
+std::optional<WeightType> find_weight_type(std::string_view name) {
+  for (const auto& [known, value] : kWeightTypes) {
+    if (known == name) return value;
+  }
+  return std::nullopt;
 }
 
 void set_num_threads(int n) {

@@ -6,7 +6,10 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 
+#include "engine/ops/linear_input.h"
+#include "engine/quant/packed_matrix.h"
 #include "engine/tensor.h"
 
 /// The one place that knows oneDNN, whose 2.x and 3.x interfaces differ.
@@ -19,7 +22,17 @@ namespace reelfolio::engine::ops {
 ///   f32   f32 weights, f32 products
 ///   bf16  bf16 weights; activations rounded to bf16, products summed in f32.
 ///         Where the processor has no bf16 matmul, f32 products of the same rounded numbers.
-enum class WeightType { f32, bf16 };
+///   int8, int4, int2
+///         integers with scales (engine/quant); activations rounded to int8, one scale a row;
+///         exact integer sums.
+enum class WeightType { f32, bf16, int8, int4, int2 };
+
+/// "f32", "bf16", "int8", ...: the words of --weights.
+std::string_view weight_type_name(WeightType type);
+std::optional<WeightType> find_weight_type(std::string_view name);
+constexpr bool is_quantized(WeightType type) {
+  return type != WeightType::f32 && type != WeightType::bf16;
+}
 
 /// y = x W^T for a fixed W [out, in], kept in the memory layout that oneDNN picks for it.
 ///
@@ -38,11 +51,18 @@ class Linear {
   Linear& operator=(Linear&&) noexcept;
   ~Linear();
 
+  /// Weights quantised already, in memory that `owner` keeps alive (a mapped file, say).
+  Linear(const quant::PackedMatrix& weights, std::shared_ptr<const void> owner);
+
   /// x [rows, in], y [rows, out], both f32; strides allowed; y may not alias x.
   void apply(ConstMatrix x, Matrix y) const;
+  /// The same, sharing the preparation of x between layers that read it.
+  void apply(const LinearInput& x, Matrix y) const;
 
   std::size_t in_size() const;
   std::size_t out_size() const;
+  /// Of quantised weights; null for f32 and bf16.
+  const quant::PackedMatrix* packed() const;
   /// Bytes of packed weights held in memory.
   std::size_t memory_bytes() const;
 

@@ -45,7 +45,7 @@ struct TextDecoder::Impl {
   Impl(const ModelConfig& model, const Checkpoint& checkpoint, ops::WeightType type)
       : config(model.text),
         placeholders{model.tokens.image, model.tokens.audio, model.tokens.video},
-        weights(load_text_weights(config, checkpoint, type)) {
+        weights(load_text_weights(config, checkpoint, WeightPlan(type))) {
     KvLayout layout;
     layout.sliding_window = config.sliding_window;
     layout.type = type == ops::WeightType::f32 ? KvType::f32 : KvType::bf16;
@@ -126,8 +126,9 @@ void TextDecoder::Impl::attention(std::size_t index, const Batch& batch, const D
   const TextLayerConfig& shape = config.layers[index];
   const TextLayerWeights& layer_weights = weights.layers[index];
   const ConstMatrix h = std::as_const(work.hidden).view();
+  const ops::LinearInput input(h);
   work.q.resize(h.rows, config.num_attention_heads * shape.head_dim);
-  layer_weights.q_proj().apply(h, work.q.view());
+  layer_weights.q_proj().apply(input, work.q.view());
   ops::rms_norm_heads(work.q.view(), config.num_attention_heads, layer_weights.q_norm, config.rms_norm_eps,
                       work.q.view());
   ops::rope_heads(work.q.view(), config.num_attention_heads, ropes[index], batch.positions);
@@ -135,8 +136,8 @@ void TextDecoder::Impl::attention(std::size_t index, const Batch& batch, const D
     const std::size_t heads = shape.num_key_value_heads;
     work.k.resize(h.rows, heads * shape.head_dim);
     work.v.resize(h.rows, heads * shape.head_dim);
-    layer_weights.k_proj().apply(h, work.k.view());
-    layer_weights.v_proj().apply(h, work.v.view());
+    layer_weights.k_proj().apply(input, work.k.view());
+    layer_weights.v_proj().apply(input, work.v.view());
     ops::rms_norm_heads(work.k.view(), heads, layer_weights.k_norm, config.rms_norm_eps, work.k.view());
     ops::rope_heads(work.k.view(), heads, ropes[index], batch.positions);
     ops::rms_norm_heads(work.v.view(), heads, {}, config.rms_norm_eps, work.v.view());
@@ -173,7 +174,7 @@ void TextDecoder::Impl::layer(std::size_t index, const Batch& batch, Matrix x, C
   add_normed(w.post_attention_layernorm, x);
 
   ops::rms_norm(x, w.pre_feedforward_layernorm, eps, work.hidden.view());
-  const ConstMatrix h = std::as_const(work.hidden).view();
+  const ops::LinearInput h(std::as_const(work.hidden).view());
   const std::size_t width = config.layers[index].intermediate_size;
   work.gate.resize(x.rows, width);
   work.up.resize(x.rows, width);

@@ -15,6 +15,7 @@
 #include "engine/ops/gather.h"
 #include "engine/ops/rms_norm.h"
 #include "engine/ops/rope.h"
+#include "engine/weights.h"
 
 namespace reelfolio::engine::vision {
 
@@ -182,7 +183,8 @@ constexpr std::size_t kPatchValues = std::size_t{kPatchSize} * kPatchSize * 3;
 
 struct VisionTower::Impl {
   Impl(const ModelConfig& model, const Checkpoint& checkpoint, WeightType type)
-      : Impl(model, checkpoint, type, Loader(checkpoint, type, usable_config(model).use_clipped_linears)) {}
+      : Impl(model, checkpoint, WeightPlan(type).vision,
+             Loader(checkpoint, WeightPlan(type).vision, usable_config(model).use_clipped_linears)) {}
 
   Impl(const ModelConfig& model, const Checkpoint& checkpoint, WeightType type, const Loader& load)
       : config(*model.vision),

@@ -107,7 +107,8 @@ TEST_CASE("engine: a question is answered with what greedy decoding of its rende
 }
 
 TEST_CASE("engine: an answer is the same alone and in company, with and without shared prefixes") {
-  for (const auto weights : {ops::WeightType::f32, ops::WeightType::bf16}) {
+  for (const auto weights :
+       {ops::WeightType::f32, ops::WeightType::bf16, ops::WeightType::int8, ops::WeightType::int4}) {
     const auto engine = load(weights);
     const std::string page(300, 'x');
     const auto image = picture(90, 60, 3);

@@ -114,8 +114,7 @@ TEST_CASE("graph: errors of the sections beside the stages") {
   const auto with = [](const std::string& section) {
     return error_of("version: 1\n" + section + "\nstages: {s: {use: split_scenes, from: inputs}}\n");
   };
-  CHECK(with("model: {weights: int8}") ==
-        "g.yaml:2:18: 'weights' is 'int8', which needs a packed model; expected one of f32, bf16");
+  CHECK(with("model: {weights: int8}").find("g.yaml:2:") != 0);  // no complaint about that line
   CHECK(with("model: {weights: f16}").find("g.yaml:2:18: 'weights' is 'f16', expected one of f32, bf16") ==
         0);
   CHECK(with("model: {pth: x}") == "g.yaml:2:9: unknown key 'pth' in 'model'; did you mean 'path'?");
