@@ -264,6 +264,7 @@ void advise(std::span<const std::byte> bytes, int advice) {
 struct Checkpoint::Impl {
   std::string dir;
   std::vector<Mapping> mappings;
+  std::shared_ptr<const void> owner;  // of tensors that are not in mappings
   std::vector<File> files;
   std::vector<TensorView> tensors;  // by name
 
@@ -316,6 +317,16 @@ Checkpoint Checkpoint::open(const std::filesystem::path& dir) {
     }
   }
   return checkpoint;
+}
+
+Checkpoint Checkpoint::from_memory(std::string name, std::vector<TensorView> tensors,
+                                   std::shared_ptr<const void> owner) {
+  auto impl = std::make_unique<Impl>();
+  impl->dir = std::move(name);
+  impl->owner = std::move(owner);
+  impl->tensors = std::move(tensors);
+  impl->sort_tensors();
+  return Checkpoint(std::move(impl));
 }
 
 const TensorView* Checkpoint::find(std::string_view name) const {

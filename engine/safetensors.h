@@ -40,6 +40,12 @@ class Checkpoint {
   /// file outside `dir` or disagrees with the shards.
   static Checkpoint open(const std::filesystem::path& dir);
 
+  /// Tensors that lie in memory which `owner` keeps alive and which survives MADV_DONTNEED
+  /// (shared or file-backed): `release` then costs nothing but page faults. Names are unique. `name`
+  /// stands for the directory in messages; there are no files().
+  static Checkpoint from_memory(std::string name, std::vector<TensorView> tensors,
+                                std::shared_ptr<const void> owner);
+
   Checkpoint(Checkpoint&&) noexcept;
   Checkpoint& operator=(Checkpoint&&) noexcept;
   ~Checkpoint();

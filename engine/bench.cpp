@@ -1,0 +1,430 @@
+#include "engine/bench.h"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cmath>
+#include <cstdint>
+#include <fstream>
+#include <utility>
+
+#include "engine/error.h"
+#include "engine/kernels/attention.h"
+#include "engine/kernels/quant_kernels.h"
+#include "engine/kernels/row_kernels.h"
+#include "engine/sampling/sampler.h"
+#include "engine/text/decoder.h"
+#include "engine/vision/preprocess.h"
+#include "engine/vision/vision_tower.h"
+
+namespace reelfolio::engine {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::array<BenchCase, 9> kCases = {{{"prefill_512", BenchUnit::tokens_per_second},
+                                              {"decode_1", BenchUnit::tokens_per_second},
+                                              {"decode_4", BenchUnit::tokens_per_second},
+                                              {"decode_8", BenchUnit::tokens_per_second},
+                                              {"decode_16", BenchUnit::tokens_per_second},
+                                              {"image_70", BenchUnit::seconds},
+                                              {"image_280", BenchUnit::seconds},
+                                              {"image_1120", BenchUnit::seconds},
+                                              {"audio_30s", BenchUnit::seconds}}};
+constexpr std::size_t kPromptTokens = 512;
+constexpr int kStepsPerRepeat = 4;
+
+bool covers(std::string_view item, std::string_view name) {
+  return name.starts_with(item) && (name.size() == item.size() || name[item.size()] == '_');
+}
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const std::size_t middle = values.size() / 2;
+  return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
+}
+
+std::size_t peak_rss_bytes() {
+  // Not getrusage: its maximum outlives exec and may be the parent's.
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    constexpr std::string_view kKey = "VmHWM:";
+    if (line.starts_with(kKey)) return std::stoull(line.substr(kKey.size())) * 1024;
+  }
+  return 0;
+}
+
+/// What a case needs at least.
+struct Work {
+  std::optional<double> memory_bytes;
+  double linear_operations = 0;
+  double attention_operations = 0;
+};
+
+/// Operations of one position through layers [first, last) when `keys` positions can be seen.
+Work layer_work(const TextConfig& text, std::size_t first, std::size_t last, std::size_t keys) {
+  const auto hidden = static_cast<double>(text.hidden_size);
+  const auto per_layer = static_cast<double>(text.hidden_size_per_layer_input);
+  Work work;
+  for (std::size_t i = first; i < last; ++i) {
+    const TextLayerConfig& layer = text.layers[i];
+    const auto q_size = static_cast<double>(text.num_attention_heads * layer.head_dim);
+    const auto kv_size = static_cast<double>(layer.num_key_value_heads * layer.head_dim);
+    const auto intermediate = static_cast<double>(layer.intermediate_size);
+    const std::size_t seen = layer.type == LayerType::sliding ? std::min(keys, text.sliding_window) : keys;
+    double weights = hidden * (2 * q_size + 3 * intermediate + 3 * per_layer);
+    if (layer.kv_layer == i) weights += hidden * 2 * kv_size;
+    work.linear_operations += 2 * weights;
+    work.attention_operations += 4 * q_size * static_cast<double>(seen);
+  }
+  return work;
+}
+
+/// A chunk of `rows` positions behind `start`, with logits for its last one.
+Work text_work(const TextConfig& text, std::size_t start, std::size_t rows) {
+  Work total;
+  const auto add = [&](const Work& work) {
+    total.linear_operations += work.linear_operations;
+    total.attention_operations += work.attention_operations;
+  };
+  for (std::size_t r = 0; r < rows; ++r) {
+    add(layer_work(text, 0, text.first_kv_shared_layer, start + r + 1));
+  }
+  add(layer_work(text, text.first_kv_shared_layer, text.num_hidden_layers, start + rows));
+  total.linear_operations += 2 * static_cast<double>(text.vocab_size * text.hidden_size);
+  return total;
+}
+
+/// Keys and values that one decode step of a sequence reads.
+double kv_bytes(const TextConfig& text, const text::KvLayout& layout, std::size_t positions) {
+  const double element = layout.type == text::KvType::f32 ? 4 : 2;
+  double bytes = 0;
+  for (const TextLayerConfig& layer : text.layers) {
+    const std::size_t seen =
+        layer.type == LayerType::sliding ? std::min(positions, text.sliding_window) : positions;
+    bytes += 2 * element * static_cast<double>(seen * layer.num_key_value_heads * layer.head_dim);
+  }
+  return bytes;
+}
+
+Work image_work(const ModelConfig& config, const vision::PreprocessedImage& image) {
+  const VisionConfig& vision = *config.vision;
+  const auto patches = static_cast<double>(image.patches.rows());
+  const auto hidden = static_cast<double>(vision.hidden_size);
+  const auto heads = static_cast<double>(vision.num_attention_heads * vision.head_dim);
+  const auto intermediate = static_cast<double>(vision.intermediate_size);
+  const auto layers = static_cast<double>(vision.num_hidden_layers);
+  const auto patch_values = static_cast<double>(image.patches.cols());
+  Work work;
+  work.linear_operations =
+      2 * patches * hidden * (layers * (4 * heads + 3 * intermediate) + patch_values) +
+      2 * static_cast<double>(image.soft_tokens()) * hidden * static_cast<double>(config.text.hidden_size);
+  work.attention_operations = layers * 4 * patches * patches * heads;
+  return work;
+}
+
+/// A frame's or photograph's shades and noise; the time does not depend on them.
+RgbImage photograph(int width, int height) {
+  RgbImage image{width, height, {}};
+  image.pixels.resize(static_cast<std::size_t>(width) * static_cast<std::size_t>(height) * 3);
+  std::uint32_t state = 1;
+  for (int y = 0; y < height; ++y) {
+    std::uint8_t* row = image.row(y);
+    for (int x = 0; x < width; ++x) {
+      state = state * 1664525U + 1013904223U;
+      const auto noise = static_cast<int>(state >> 28);
+      row[3 * x] = static_cast<std::uint8_t>(x * 200 / width + noise);
+      row[3 * x + 1] = static_cast<std::uint8_t>(y * 200 / height + noise);
+      row[3 * x + 2] = static_cast<std::uint8_t>((x + y) % 200 + noise);
+    }
+  }
+  return image;
+}
+
+/// Black strokes on white in lines, like print.
+RgbImage page(int width, int height) {
+  constexpr int kMargin = 100;
+  constexpr int kLineHeight = 24;
+  RgbImage image{width, height, {}};
+  image.pixels.assign(static_cast<std::size_t>(width) * static_cast<std::size_t>(height) * 3, 255);
+  std::uint32_t state = 1;
+  for (int top = kMargin; top + kLineHeight < height - kMargin; top += kLineHeight) {
+    for (int x = kMargin; x < width - kMargin; x += 4) {
+      state = state * 1664525U + 1013904223U;
+      if (state >> 30 == 0) continue;  // gaps between letters
+      const int tall = 8 + static_cast<int>(state >> 29);
+      for (int y = top; y < top + tall; ++y) std::fill_n(image.row(y) + 3 * x, 6, std::uint8_t{0});
+    }
+  }
+  return image;
+}
+
+/// A loaded model and what its cases share. One thread.
+class Bench {
+ public:
+  Bench(const BenchOptions& options, ModelConfig config, Checkpoint checkpoint)
+      : options_(options),
+        config_(std::move(config)),
+        checkpoint_(std::move(checkpoint)),
+        decoder_(config_, checkpoint_, options.weights) {
+    if (config_.vision) tower_.emplace(config_, checkpoint_, options.weights);
+  }
+
+  std::size_t text_weight_bytes() const { return decoder_.memory_bytes(); }
+
+  /// Empty where the model has no such part.
+  std::optional<std::pair<BenchMeasure, Work>> measure(const BenchCase& which);
+
+ private:
+  struct Timed {
+    double seconds = 0;
+    double tokens = 1;
+    Work work;
+  };
+  Timed prefill();
+  Timed decode(std::size_t sequences);
+  Timed image(int budget);
+
+  TokenId token(std::size_t index) const {
+    // Spread over the vocabulary, so that look-ups meet rows that no cache holds.
+    return static_cast<TokenId>(index * 7919 % config_.text.vocab_size);
+  }
+  void fill(text::KvCache& cache) const;
+  void check_finite() const;
+  template <class F>
+  double median_seconds(int runs, F work) const {
+    std::vector<double> seconds;
+    for (int i = 0; i < runs; ++i) {
+      const auto start = Clock::now();
+      work();
+      seconds.push_back(seconds_since(start));
+    }
+    return median(std::move(seconds));
+  }
+
+  const BenchOptions& options_;
+  const ModelConfig config_;
+  const Checkpoint checkpoint_;
+  text::TextDecoder decoder_;
+  std::optional<vision::VisionTower> tower_;
+  MatrixBuffer inputs_, logits_;
+};
+
+std::optional<std::pair<BenchMeasure, Work>> Bench::measure(const BenchCase& which) {
+  const auto underscore = which.name.find('_');
+  const std::string_view group = which.name.substr(0, underscore);
+  Timed timed;
+  if (group == "prefill") {
+    timed = prefill();
+  } else if (group == "decode") {
+    timed = decode(std::stoul(std::string(which.name.substr(underscore + 1))));
+  } else if (group == "image" && tower_) {
+    timed = image(std::stoi(std::string(which.name.substr(underscore + 1))));
+  } else {
+    return std::nullopt;
+  }
+  BenchMeasure measure;
+  measure.which = which;
+  measure.seconds = timed.seconds;
+  measure.value = which.unit == BenchUnit::tokens_per_second ? timed.tokens / timed.seconds : timed.seconds;
+  return std::pair(measure, timed.work);
+}
+
+Bench::Timed Bench::prefill() {
+  std::vector<TokenId> ids(kPromptTokens);
+  for (std::size_t i = 0; i < ids.size(); ++i) ids[i] = token(i + 1);
+  const auto run = [&] {
+    text::KvCache cache = decoder_.make_cache();
+    inputs_.resize(ids.size(), config_.text.hidden_size);
+    decoder_.embed(ids, inputs_.view());
+    const text::SequenceStep step{&cache, std::as_const(inputs_).view(), ids, text::LogitRows::last};
+    decoder_.forward({&step, 1}, logits_);
+    (void)sampling::greedy(std::as_const(logits_).row(0));
+  };
+  run();
+  check_finite();
+  Timed timed;
+  timed.seconds = median_seconds(options_.repeats, run);
+  timed.tokens = static_cast<double>(ids.size());
+  timed.work = text_work(config_.text, 0, ids.size());
+  timed.work.memory_bytes = static_cast<double>(decoder_.memory_bytes());
+  return timed;
+}
+
+/// Gives the cache `context` positions without computing them: invented keys and values, in
+/// pages of its own, as a prompt leaves them.
+void Bench::fill(text::KvCache& cache) const {
+  const text::KvLayout& layout = decoder_.kv_layout();
+  std::size_t widest = 0;
+  for (const auto& layer : layout.layers) widest = std::max(widest, layer.num_kv_heads * layer.head_dim);
+  constexpr std::size_t kShifts = 61;
+  std::vector<float> values(widest + kShifts);
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    values[i] = 0.05F * (static_cast<float>(i * 37 % 101) - 50.0F) / 5.0F;
+  }
+  for (std::size_t done = 0; done < options_.context;) {
+    const std::size_t count = std::min(kPromptTokens, options_.context - done);
+    cache.reserve(count);
+    for (std::size_t i = 0; i < layout.layers.size(); ++i) {
+      const std::size_t size = layout.layers[i].num_kv_heads * layout.layers[i].head_dim;
+      for (std::size_t p = done; p < done + count; ++p) {
+        const ConstVector row(values.data() + p % kShifts, size);
+        cache.store(i, p, row, row);
+      }
+    }
+    cache.commit(count);
+    done += count;
+  }
+}
+
+Bench::Timed Bench::decode(std::size_t sequences) {
+  std::vector<text::KvCache> caches;
+  std::vector<TokenId> next;
+  for (std::size_t i = 0; i < sequences; ++i) {
+    caches.push_back(decoder_.make_cache());
+    fill(caches.back());
+    next.push_back(token(i + 1));
+  }
+  inputs_.resize(sequences, config_.text.hidden_size);
+  // As the engine does it: a token of each sequence, one pass, the next token of each.
+  const auto step = [&] {
+    decoder_.embed(next, inputs_.view());
+    std::vector<text::SequenceStep> steps;
+    for (std::size_t i = 0; i < sequences; ++i) {
+      steps.push_back(
+          {&caches[i], std::as_const(inputs_).view().row_block(i, 1), {&next[i], 1}, text::LogitRows::last});
+    }
+    decoder_.forward(steps, logits_);
+    for (std::size_t i = 0; i < sequences; ++i) next[i] = sampling::greedy(std::as_const(logits_).row(i));
+  };
+  step();
+  check_finite();
+  Timed timed;
+  timed.seconds = median_seconds(kStepsPerRepeat * options_.repeats, step);
+  timed.tokens = static_cast<double>(sequences);
+  timed.work = text_work(config_.text, options_.context, 1);
+  timed.work.linear_operations *= timed.tokens;
+  timed.work.attention_operations *= timed.tokens;
+  timed.work.memory_bytes = static_cast<double>(decoder_.memory_bytes()) +
+                            timed.tokens * kv_bytes(config_.text, decoder_.kv_layout(), options_.context);
+  return timed;
+}
+
+Bench::Timed Bench::image(int budget) {
+  const bool frame = budget == 70;
+  const RgbImage picture = budget == 1120 ? page(1240, 1754) : photograph(1280, 720);
+  Timed timed;
+  const auto run = [&] {
+    const vision::PreprocessedImage patches = vision::preprocess_image(picture, budget, frame);
+    const MatrixBuffer soft_tokens = tower_->encode(patches);
+    timed.work = image_work(config_, patches);
+  };
+  run();
+  timed.seconds = median_seconds(options_.repeats, run);
+  return timed;
+}
+
+void Bench::check_finite() const {
+  for (const float logit : logits_.row(0)) {
+    if (!std::isfinite(logit)) throw ModelError("the model's logits are not finite numbers");
+  }
+}
+
+/// Linear layers of quantised weights multiply int8 rows, whatever the weights' width; the vision
+/// tower's attention and the decoder's are floating point.
+double least_seconds(const Work& work, ops::WeightType type, const MachineLimits& limits) {
+  const double linear_rate = ops::is_quantized(type)         ? limits.matmul_int8_op_s
+                             : type == ops::WeightType::bf16 ? limits.matmul_bf16_op_s
+                                                             : limits.matmul_f32_op_s;
+  const double attention_rate =
+      type == ops::WeightType::f32 ? limits.matmul_f32_op_s : limits.matmul_bf16_op_s;
+  return work.linear_operations / linear_rate + work.attention_operations / attention_rate;
+}
+
+}  // namespace
+
+std::span<const BenchCase> bench_cases() {
+  return kCases;
+}
+
+bool is_bench_item(std::string_view item) {
+  return !item.empty() &&
+         std::any_of(kCases.begin(), kCases.end(), [&](const BenchCase& c) { return covers(item, c.name); });
+}
+
+const BenchMeasure* BenchResult::find(std::string_view name) const {
+  for (const BenchMeasure& measure : measures) {
+    if (measure.which.name == name) return &measure;
+  }
+  return nullptr;
+}
+
+BenchResult run_bench(const BenchOptions& options, const std::function<void(std::string_view)>& on_progress) {
+  const auto progress = [&](std::string_view what) {
+    if (on_progress) on_progress(what);
+  };
+  ops::set_num_threads(options.threads);
+  BenchResult result;
+  result.weights = options.weights;
+  result.threads = options.threads;
+  result.repeats = options.repeats;
+  result.context = options.context;
+  result.matmul_kernels = ops::matmul_description();
+  result.row_kernels = kernels::row_kernels().name;
+  result.attention_kernel = kernels::best_attention_kernel(options.weights).name;
+  result.quant_kernels = kernels::quant_kernels().name;
+
+  std::vector<Work> works;
+  {
+    progress("load");
+    const auto* shape = std::get_if<SyntheticShape>(&options.model);
+    std::optional<Bench> bench;
+    if (shape != nullptr) {
+      result.model = "synthetic " + shape->name;
+      ModelConfig config = synthetic_config(*shape);
+      Checkpoint checkpoint = make_synthetic_checkpoint(config, result.model);
+      const auto start = Clock::now();
+      bench.emplace(options, std::move(config), std::move(checkpoint));
+      result.load_s = seconds_since(start);
+    } else {
+      const auto& dir = std::get<std::filesystem::path>(options.model);
+      result.model = dir.string();
+      const auto start = Clock::now();
+      ModelConfig config = load_model_config(dir);
+      bench.emplace(options, std::move(config), Checkpoint::open(dir));
+      result.load_s = seconds_since(start);
+    }
+    result.text_weight_bytes = bench->text_weight_bytes();
+    result.load_peak_rss_bytes = peak_rss_bytes();
+    for (const BenchCase& each : kCases) {
+      const bool wanted = options.only.empty() ||
+                          std::any_of(options.only.begin(), options.only.end(),
+                                      [&](const std::string& item) { return covers(item, each.name); });
+      if (!wanted) continue;
+      progress(each.name);
+      if (auto measured = bench->measure(each)) {
+        result.measures.push_back(measured->first);
+        works.push_back(measured->second);
+      }
+    }
+    result.peak_rss_bytes = peak_rss_bytes();
+  }
+
+  progress("limits of the machine");
+  result.limits = measure_machine_limits(options.repeats, options.limits);
+  for (std::size_t i = 0; i < works.size(); ++i) {
+    BenchMeasure& measure = result.measures[i];
+    measure.matmul_fraction = least_seconds(works[i], options.weights, result.limits) / measure.seconds;
+    if (works[i].memory_bytes) {
+      measure.memory_fraction = *works[i].memory_bytes / result.limits.memory_read_bytes_s / measure.seconds;
+    }
+  }
+  return result;
+}
+
+}  // namespace reelfolio::engine
