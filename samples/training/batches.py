@@ -130,8 +130,14 @@ def text_codes(cells, size):
     return np.concatenate((one_hot, place), -1)
 
 
-def page_conversations(rng, invoice, lines, json_share):
-    """Readings of single facts; with probability `json_share` the whole extraction first."""
+def page_conversations(rng, invoice, lines, json_share, whole_share=0.6):
+    """Readings of single facts; with probability `json_share` the whole extraction first, with probability
+    `whole_share` the text of the whole page first."""
     pick = lambda options: str(options[int(rng.integers(0, len(options)))])
-    talk = [(pick(invoice_text.EXTRACT_PROMPTS), invoice_text.to_json(invoice))] if rng.random() < json_share else []
+    kind = rng.random()
+    talk = []
+    if kind < json_share:
+        talk = [(pick(invoice_text.EXTRACT_PROMPTS), invoice_text.to_json(invoice))]
+    elif kind < json_share + whole_share:
+        talk = [(pick(invoice_text.PAGE_PROMPTS), invoice_text.page_text(lines))]
     return talk + [(q + pick(frames.QUESTION_SUFFIXES), a) for q, a in invoice_text.reading_questions(rng, invoice, lines)]

@@ -2,7 +2,8 @@
 
     evaluate.py MODEL [--items 500] [--dtype float32] [--answers OUT.jsonl] [--images FOLDER]
 
-Tasks: caption and questions, both by exact match. Frames are drawn at the
+Tasks: caption and questions, both by exact match; with --pages extraction (share of fields that are exact,
+share of answers that are valid JSON) and reading (share of characters that are right). Frames are drawn at the
 sizes of videos and photographs and go through the model directory's own image processor and chat
 template. --answers keeps every prompt, expected and given answer; --images keeps the
 pictures, for the same comparison through another engine.
@@ -17,8 +18,9 @@ import torch
 from PIL import Image
 from transformers import AutoProcessor, Gemma4ForConditionalGeneration
 
-import batches
+import documents
 import frames
+import invoice_text
 
 SIZES = ((360, 640), (480, 640), (512, 512), (640, 480), (720, 1280))
 LAID_OUT = ((288, 528), (336, 432), (384, 384), (432, 336), (288, 528))
@@ -41,16 +43,59 @@ def held_out_frames(seed, count, fixed=False):
         yield Image.fromarray(frames.render(rng, frame)), talk
 
 
+def held_out_pages(seed, count):
+    """(picture, [(task, prompt, expected)]) for `count` held-out pages: the extraction, and two readings."""
+    for i in range(count):
+        rng = np.random.default_rng((seed, 98, i))
+        invoice = invoice_text.random_invoice(rng, held_out=True)
+        lines = invoice_text.printed_lines(rng, invoice)
+        page = documents.typeset(rng, lines, size=(1248, 960))
+        talk = [("extract", invoice_text.EXTRACT_PROMPTS[0], invoice_text.to_json(invoice))]
+        talk += [("read", q + QUESTION_SUFFIX, a) for q, a in invoice_text.reading_questions(rng, invoice, lines)[:2]]
+        yield Image.fromarray(documents.render_page(rng, page)), talk
+
+
+def fields(text):
+    """field path -> value of a JSON answer; None if it is not valid JSON. A line of the invoice is three fields."""
+    try:
+        value = json.loads(text)
+        out = {f: value.get(f) for f in invoice_text.FIELDS if f != "lines"}
+        for i, line in enumerate(value.get("lines") or []):
+            out |= {f"lines/{i}/{k}": line.get(k) for k in ("description", "quantity", "amount")}
+        return out
+    except (ValueError, AttributeError, TypeError):
+        return None
+
+
+def edit_distance(a, b):
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        previous, row[0] = row[0], i
+        for j, y in enumerate(b, 1):
+            previous, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, previous + (x != y))
+    return row[-1]
+
+
+def score(task, answer, expected):
+    """(right, of) in the unit of the task: answers, fields or characters."""
+    if task == "extract":
+        want, got = fields(expected), fields(answer) or {}
+        return sum(k in got and got[k] == v for k, v in want.items()), len(want)
+    if task == "read":
+        return max(0, len(expected) - edit_distance(answer, expected)), len(expected)
+    return int(answer == expected), 1
+
+
 class Reference:
     def __init__(self, directory, dtype):
         self.processor = AutoProcessor.from_pretrained(directory)
         self.model = Gemma4ForConditionalGeneration.from_pretrained(directory, dtype=dtype).eval()
 
-    def answer(self, pictures, prompts, max_new_tokens=48):
+    def answer(self, pictures, prompts, soft_tokens, max_new_tokens):
         """(texts, token ids) of greedy answers; ids end before the stop token."""
         messages = [[{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": p}]}] for p in prompts]
         text = [self.processor.apply_chat_template(m, add_generation_prompt=True, tokenize=False) for m in messages]
-        inputs = self.processor(text=text, images=[[p] for p in pictures], return_tensors="pt", padding=True, add_special_tokens=False)
+        inputs = self.processor(text=text, images=[[p] for p in pictures], return_tensors="pt", padding=True, add_special_tokens=False, max_soft_tokens=soft_tokens)
         with torch.no_grad():
             out = self.model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
         stops = set(self.model.generation_config.eos_token_id) | {self.model.generation_config.pad_token_id}
@@ -64,12 +109,13 @@ class Reference:
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("model")
-    p.add_argument("--items", type=int, default=500, help="frames; each gives one caption and two questions")
+    p.add_argument("--items", type=int, default=500, help="pictures; each frame gives one caption and two questions, each page an extraction and two readings")
     p.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     p.add_argument("--seed", type=int, default=2026)
     p.add_argument("--batch", type=int, default=10)
     p.add_argument("--threads", type=int, default=1)
     p.add_argument("--fixed-questions", action="store_true", help="four questions that fit every frame instead of two that vary")
+    p.add_argument("--pages", action="store_true", help="invoices instead of frames, at 140 soft tokens")
     p.add_argument("--answers", type=Path)
     p.add_argument("--images", type=Path)
     args = p.parse_args()
@@ -79,16 +125,20 @@ def main():
     waiting = []
 
     def flush():
-        texts, ids = reference.answer([w[1] for w in waiting], [w[3] for w in waiting])
+        soft_tokens, longest = (140, 160) if args.pages else (70, 48)
+        texts, ids = reference.answer([w[1] for w in waiting], [w[3] for w in waiting], soft_tokens, longest)
         for (index, _, task, prompt, expected), text, row in zip(waiting, texts, ids):
-            total[task] = total.get(task, 0) + 1
-            right[task] = right.get(task, 0) + (text == expected)
+            r, n = score(task, text, expected)
+            right[task], total[task] = right.get(task, 0) + r, total.get(task, 0) + n
+            if task == "extract":
+                right["valid_json"], total["valid_json"] = right.get("valid_json", 0) + (fields(text) is not None), total.get("valid_json", 0) + 1
             kept.append({"item": index, "task": task, "prompt": prompt, "expected": expected, "answer": text, "ids": row})
         waiting.clear()
 
     if args.images:
         args.images.mkdir(parents=True, exist_ok=True)
-    for index, (picture, talk) in enumerate(held_out_frames(args.seed, args.items, args.fixed_questions)):
+    source = held_out_pages(args.seed, args.items) if args.pages else held_out_frames(args.seed, args.items, args.fixed_questions)
+    for index, (picture, talk) in enumerate(source):
         if args.images:
             picture.save(args.images / f"{index:05d}.png")
         waiting.extend((index, picture, *t) for t in talk)
@@ -98,7 +148,7 @@ def main():
         flush()
     if args.answers:
         args.answers.write_text("".join(json.dumps(k, ensure_ascii=False) + "\n" for k in kept))
-    print(json.dumps({"model": str(args.model), "dtype": args.dtype, "frames": args.items, "seconds": round(time.time() - began),
+    print(json.dumps({"model": str(args.model), "dtype": args.dtype, "pictures": args.items, "seconds": round(time.time() - began),
                       "correct_share": {t: round(right[t] / total[t], 4) for t in sorted(total)}, "items": total}))
 
 

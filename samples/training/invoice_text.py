@@ -25,6 +25,8 @@ FIELDS = ("number", "date", "seller", "buyer", "currency", "lines", "total")
 
 EXTRACT_PROMPTS = ("Extract the invoice as JSON.", "Extract the fields of the invoice as JSON.", "Read the invoice and answer with JSON.")
 
+PAGE_PROMPTS = ("Read the page.", "Transcribe the text.")
+
 
 @dataclass(frozen=True)
 class Item:
@@ -132,6 +134,11 @@ def printed_lines(rng, v):
     if rng.random() < 0.3:
         lines.append((pick(("Thank you!", "Thank you", "Paid in cash", "Please pay in 30 days")), "", 0.9, False))
     return lines
+
+
+def page_text(lines):
+    """The lines of a page as they are printed."""
+    return "\n".join(f"{left} {right}".strip() for left, right, _, _ in lines)
 
 
 def reading_questions(rng, v, lines):

@@ -324,14 +324,15 @@ def train_decoder(args, model, tok):
             save(path, lm=lm.state_dict(), codebook=codebook.state_dict(), text_codebook=text_codebook.state_dict(), opt=opt.state_dict(), step=step + 1)
 
 
-def fit_projection(model, codebook, rng, count=12):
+def fit_projection(model, books, rng, with_pages, count=12):
     """Least squares from the tower's features to what the decoder was trained on. Returns the explained share."""
     xs, ys, ws = [], [], []
     with torch.no_grad():
         for i in range(4 * count):
-            made, _ = batch_of_scenes(rng, batches.GRIDS[i % len(batches.GRIDS)], 4, questions=1)
+            page = with_pages and i % 2 == 1
+            made = Pages(rng, 3, 0.0) if page else batch_of_scenes(rng, batches.GRIDS[i // 2 % len(batches.GRIDS)], 4, questions=1)[0]
             xs.append(forward.norm(made.see(model.model.vision_tower)[0]).flatten(0, 1))
-            ys.append(codebook(made.codes()).flatten(0, 1))
+            ys.append(books[page](made.codes()).flatten(0, 1))
             ws.append(torch.where(made.cells[..., 0] > 0, 3.0, 1.0).flatten())
         x, y, w = torch.cat(xs), torch.cat(ys), torch.cat(ws)[:, None]
         gram = (x * w).T @ x + 1e-2 * len(x) / x.shape[1] * torch.eye(x.shape[1])
@@ -342,32 +343,41 @@ def fit_projection(model, codebook, rng, count=12):
 
 def train_joint(args, model, tok):
     core = model.model
-    text, heads = batches.Text(tok), Heads(core.vision_tower.config.hidden_size)
-    opt = Optimiser([(n, p) for n, p in core.named_parameters()] + [("heads.embed_tokens." + n, p) for n, p in heads.named_parameters()],
-                    matrix_lr=args.lr, other_lr=args.other_lr)
-    log = Log(args.work / "joint.log")
-    path = args.work / "joint.pt"
-    if path.exists():
-        start = restore(path, None if args.restart else opt, model=core, heads=heads) * (not args.restart)
+    width = core.vision_tower.config.hidden_size
+    text, heads, text_heads = batches.Text(tok), Heads(width), TextHeads(width)
+    named = list(core.named_parameters()) + [(f"heads.embed_tokens.{k}.{n}", p) for k, h in enumerate((heads, text_heads)) for n, p in h.named_parameters()]
+    opt = Optimiser(named, matrix_lr=args.lr, other_lr=args.other_lr)
+    path = args.work / f"{args.name}.pt"
+    log = Log(args.work / f"{args.name}.log")
+    if path.exists() or args.begin:
+        start = restore(path if path.exists() else args.begin, opt if path.exists() else None, model=core, heads=heads, text_heads=text_heads)
+        start = start if path.exists() else 0
     else:
-        codebook, start = new_codebook(model), 0
-        steps = restore(args.work / "tower.pt", None, tower=core.vision_tower, heads=heads), restore(args.work / "decoder.pt", None, lm=core.language_model, codebook=codebook)
-        log(explained=fit_projection(model, codebook, np.random.default_rng((args.seed, 3))), tower_steps=steps[0], decoder_steps=steps[1])
-    mean, at = None, len(text.front)
+        books, start = (new_codebook(model), new_text_codebook(model)), 0
+        steps = (restore(args.work / "tower.pt", None, tower=core.vision_tower, heads=heads, text_heads=text_heads),
+                 restore(args.work / "decoder.pt", None, lm=core.language_model, codebook=books[0], text_codebook=books[1]))
+        log(explained=fit_projection(model, books, np.random.default_rng((args.seed, 3)), args.pages_share > 0), tower_steps=steps[0], decoder_steps=steps[1])
+    means, at = {}, len(text.front)
     for step in range(start, args.steps):
-        rng = np.random.default_rng((args.seed, 4, step, int(args.restart)))
-        made, packed = decoder_batch(args, text, rng, batches.GRIDS[(0, 1, 0, 2, 0, 3)[step % 6]], draw=True)
+        rng = np.random.default_rng((args.seed, 4, step))
+        kind = "page" if rng.random() < args.pages_share else "frame"
+        if kind == "page":
+            made = Pages(rng, max(2, args.batch // 2), args.json_share)
+            packed, reader = made.packed(text), text_heads
+        else:
+            made, packed = decoder_batch(args, text, rng, batches.GRIDS[(0, 1, 0, 2, 0, 3)[step % 6]], draw=True)
+            reader = heads
         pooled, patches = made.see(core.vision_tower)
-        dense, *right = heads(pooled, patches, made)
-        loss, captions, others = answer_loss(*answers(model, forward.embed_vision(model, pooled), at, *packed))
+        dense, *right = reader(pooled, patches, made)
+        loss, first, others = answer_loss(*answers(model, forward.embed_vision(model, pooled), at, *packed))
         (loss + args.dense * dense).backward()
         opt.step(schedule(step, args.steps))
-        now = np.array([float(loss.detach()), float(captions), float(others), float(right[0])])
-        mean = now if mean is None else 0.9 * mean + 0.1 * now
+        now = np.array([float(loss.detach()), float(first), float(others), float(right[0])])
+        means[kind] = now if kind not in means else 0.95 * means[kind] + 0.05 * now
         if step % 10 == 9:
-            log(step=step + 1, loss=mean[0], captions=mean[1], answers=mean[2], centres=mean[3])
+            log(step=step + 1, **{k: [round(float(x), 4) for x in v] for k, v in means.items()})
         if step % 50 == 49 or step + 1 == args.steps:
-            save(path, model=core.state_dict(), heads=heads.state_dict(), opt=opt.state_dict(), step=step + 1)
+            save(path, model=core.state_dict(), heads=heads.state_dict(), text_heads=text_heads.state_dict(), opt=opt.state_dict(), step=step + 1)
 
 
 def main():
@@ -385,7 +395,9 @@ def main():
     p.add_argument("--pages-from", type=int, default=1200, help="tower, decoder: first step that also sees pages")
     p.add_argument("--json-share", type=float, default=0.3, help="share of pages whose whole extraction is asked for")
     p.add_argument("--dense", type=float, default=0.3, help="joint: weight of the dense loss")
-    p.add_argument("--restart", action="store_true", help="joint: keep the weights, begin the schedule anew")
+    p.add_argument("--pages-share", type=float, default=0.0, help="joint: share of the steps that show pages")
+    p.add_argument("--name", default="joint", help="joint: name of the checkpoint")
+    p.add_argument("--begin", type=Path, help="joint: checkpoint of another joint run to begin from, with a new schedule")
     p.add_argument("--compile", action="store_true", help="fuse the vision layers")
     args = p.parse_args()
     torch.set_num_threads(args.threads)

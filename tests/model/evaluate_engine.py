@@ -78,7 +78,7 @@ def main():
             total[task] = total.get(task, 0) + 1
             right[task] = right.get(task, 0) + (answer == r["expected"])
             theirs[task] = theirs.get(task, 0) + (r["answer"] == r["expected"])
-            if answer == r["answer"]:
+            if answer == r["answer"].strip():
                 same += 1
             else:
                 print(f"item {key[0]:05d} {key[1]}: engine {answer!r}, reference {r['answer']!r}, expected {r['expected']!r}")
