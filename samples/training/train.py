@@ -7,6 +7,7 @@
 `tower` and `decoder` are independent and may run side by side; `joint` starts from both.
 """
 import argparse
+import copy
 import json
 import math
 import os
@@ -324,21 +325,40 @@ def train_decoder(args, model, tok):
             save(path, lm=lm.state_dict(), codebook=codebook.state_dict(), text_codebook=text_codebook.state_dict(), opt=opt.state_dict(), step=step + 1)
 
 
-def fit_projection(model, books, rng, with_pages, count=12):
-    """Least squares from the tower's features to what the decoder was trained on. Returns the explained share."""
+def fit_projection(model, frame_target, page_target, rng, count=12):
+    """Least squares from the tower's features to the soft tokens that the decoder knows: `frame_target(made)` and, unless
+    it is None, `page_target(made)`, both [B, cells, hidden]. Returns the explained share."""
     xs, ys, ws = [], [], []
     with torch.no_grad():
         for i in range(4 * count):
-            page = with_pages and i % 2 == 1
+            page = page_target is not None and i % 2 == 1
             made = Pages(rng, 3, 0.0) if page else batch_of_scenes(rng, batches.GRIDS[i // 2 % len(batches.GRIDS)], 4, questions=1)[0]
             xs.append(forward.norm(made.see(model.model.vision_tower)[0]).flatten(0, 1))
-            ys.append(books[page](made.codes()).flatten(0, 1))
+            ys.append((page_target if page else frame_target)(made).flatten(0, 1))
             ws.append(torch.where(made.cells[..., 0] > 0, 3.0, 1.0).flatten())
         x, y, w = torch.cat(xs), torch.cat(ys), torch.cat(ws)[:, None]
         gram = (x * w).T @ x + 1e-2 * len(x) / x.shape[1] * torch.eye(x.shape[1])
         solution = torch.linalg.solve(gram, (x * w).T @ y)
         model.model.embed_vision.embedding_projection.weight.copy_(solution.T)
         return float(1 - (x @ solution - y).pow(2).sum() / y.pow(2).sum())
+
+
+def first_joint(args, model, heads, text_heads, log):
+    """Where a new joint run begins: the tower and the decoder that were trained apart, or another joint run (--begin), with its
+    own tower or with one that was trained further (--tower) and is fitted to say what the old one said."""
+    core, rng = model.model, np.random.default_rng((args.seed, 3))
+    books = new_codebook(model), new_text_codebook(model)
+    page_target = (lambda made: books[1](made.codes())) if args.pages_share > 0 else None
+    if args.begin is None:
+        steps = (restore(args.work / "tower.pt", None, tower=core.vision_tower, heads=heads, text_heads=text_heads),
+                 restore(args.work / "decoder.pt", None, lm=core.language_model, codebook=books[0], text_codebook=books[1]))
+        log(explained=fit_projection(model, lambda made: books[0](made.codes()), page_target, rng), tower_steps=steps[0], decoder_steps=steps[1])
+        return
+    restore(args.begin, None, model=core, heads=heads, text_heads=text_heads)
+    if args.tower is not None:
+        teacher = copy.deepcopy(model)
+        steps = restore(args.tower, None, tower=core.vision_tower, heads=heads, text_heads=text_heads)
+        log(explained=fit_projection(model, lambda made: forward.embed_vision(teacher, made.see(teacher.model.vision_tower)[0]), page_target, rng), tower_steps=steps)
 
 
 def train_joint(args, model, tok):
@@ -349,14 +369,9 @@ def train_joint(args, model, tok):
     opt = Optimiser(named, matrix_lr=args.lr, other_lr=args.other_lr)
     path = args.work / f"{args.name}.pt"
     log = Log(args.work / f"{args.name}.log")
-    if path.exists() or args.begin:
-        start = restore(path if path.exists() else args.begin, opt if path.exists() else None, model=core, heads=heads, text_heads=text_heads)
-        start = start if path.exists() else 0
-    else:
-        books, start = (new_codebook(model), new_text_codebook(model)), 0
-        steps = (restore(args.work / "tower.pt", None, tower=core.vision_tower, heads=heads, text_heads=text_heads),
-                 restore(args.work / "decoder.pt", None, lm=core.language_model, codebook=books[0], text_codebook=books[1]))
-        log(explained=fit_projection(model, books, np.random.default_rng((args.seed, 3)), args.pages_share > 0), tower_steps=steps[0], decoder_steps=steps[1])
+    start = restore(path, opt, model=core, heads=heads, text_heads=text_heads)
+    if not path.exists():
+        first_joint(args, model, heads, text_heads, log)
     means, at = {}, len(text.front)
     for step in range(start, args.steps):
         rng = np.random.default_rng((args.seed, 4, step))
@@ -398,6 +413,7 @@ def main():
     p.add_argument("--pages-share", type=float, default=0.0, help="joint: share of the steps that show pages")
     p.add_argument("--name", default="joint", help="joint: name of the checkpoint")
     p.add_argument("--begin", type=Path, help="joint: checkpoint of another joint run to begin from, with a new schedule")
+    p.add_argument("--tower", type=Path, help="joint, with --begin: checkpoint of a tower to take instead")
     p.add_argument("--compile", action="store_true", help="fuse the vision layers")
     args = p.parse_args()
     torch.set_num_threads(args.threads)

@@ -10,6 +10,7 @@ difference is printed. Needs a Python with torch, transformers and Pillow; exits
 where those are missing.
 """
 import argparse
+import hashlib
 import json
 import subprocess
 import sys
@@ -47,16 +48,18 @@ def main():
     p.add_argument("--weights", default="f32")
     p.add_argument("--items", type=int, default=500)
     p.add_argument("--agreement", type=float)
-    p.add_argument("--work", type=Path)
+    p.add_argument("--work", type=Path, help="keeps pictures and reference answers for the next call; default: a temporary folder")
     args = p.parse_args()
     limit = args.agreement if args.agreement is not None else (0.995 if args.weights == "f32" else 0.0)
     with tempfile.TemporaryDirectory() as scratch:
         work = args.work or Path(scratch)
-        images, reference_file = work / "images", work / "reference.jsonl"
         work.mkdir(parents=True, exist_ok=True)
+        fingerprint = hashlib.sha256((args.model / "model.safetensors").read_bytes()).hexdigest()[:12]
+        images, reference_file = work / f"images-{args.items}", work / f"reference-{fingerprint}-{args.items}.jsonl"
         if not reference_file.exists():
             subprocess.run([sys.executable, str(ROOT / "samples" / "training" / "evaluate.py"), str(args.model), "--items", str(args.items),
-                            "--fixed-questions", "--answers", str(reference_file), "--images", str(images)], check=True)
+                            "--fixed-questions", "--answers", str(reference_file) + ".part", "--images", str(images)], check=True)
+            Path(str(reference_file) + ".part").rename(reference_file)
         out = work / f"engine-{args.weights}.jsonl"
         out.unlink(missing_ok=True)
         graph = work / "graph.yaml"
