@@ -23,7 +23,7 @@ using pipeline::ConfigError;
 
 constexpr int kMaxThreads = 1024;
 constexpr int kMaxDecoders = 256;
-const std::vector<std::string> kWeights = {"bf16", "f32"};
+const std::vector<std::string> kWeights = {"bf16", "f32", "int8", "int4", "int2"};
 const std::vector<std::string> kProgressModes = {"auto", "plain", "json", "none"};
 const std::vector<std::string> kLogLevels = {"error", "warning", "info", "debug"};
 
@@ -57,6 +57,15 @@ Examples:
   reelfolio ask photo.jpg "What is on the table?" --model gemma-4-E4B-it
   reelfolio ask before.png after.png "What has changed?"
   reelfolio ask contract.pdf "Who signs?" --soft-tokens 1120)";
+
+constexpr const char* kBenchExamples = R"(
+Examples:
+  reelfolio bench --synthetic e4b
+  reelfolio bench --model gemma-4-E4B-it --weights bf16 --threads 8 --only decode,image_280
+  reelfolio bench --synthetic e2b --json | jq .decode_16_tok_s
+
+Fractions compare with what this machine reaches when it only streams memory, and when it only
+multiplies large matrices; both are measured last. Memory is that of this process.)";
 
 constexpr const char* kTokenizeExamples = R"(
 Examples:
@@ -127,11 +136,25 @@ void add_logging(CLI::App& app, std::optional<std::string>& level, bool& quiet) 
 
 void add_model(CLI::App& app, std::optional<std::string>& model, std::optional<std::string>& weights) {
   add_text(app, "--model", model, "DIR", "Model directory (Hugging Face layout)");
-  add_text(app, "--weights", weights, "TYPE", "bf16 (default) or f32: how weights are kept and multiplied");
+  add_text(app, "--weights", weights, "TYPE",
+           "f32, bf16 (default), int8, int4 or int2: how weights are kept and multiplied");
 }
 
 void add_password_file(CLI::App& app, std::optional<std::string>& file) {
   add_text(app, "--password-file", file, "FILE", "Passwords of encrypted PDFs, one a line");
+}
+
+/// "prefill, decode, image, audio, prefill_512, decode_1, ...": groups, then single cases.
+std::vector<std::string> bench_items() {
+  std::vector<std::string> groups;
+  std::vector<std::string> cases;
+  for (const engine::BenchCase& each : engine::bench_cases()) {
+    const std::string group(each.name.substr(0, each.name.find('_')));
+    if (groups.empty() || groups.back() != group) groups.push_back(group);
+    cases.emplace_back(each.name);
+  }
+  groups.insert(groups.end(), cases.begin(), cases.end());
+  return groups;
 }
 
 std::string name_of(const CLI::App& app) {
@@ -264,6 +287,26 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
   add_logging(*ask_app, ask.log_level, ask.quiet);
   add_password_file(*ask_app, ask.password_file);
 
+  BenchFlags bench;
+  CLI::App* bench_app =
+      app.add_subcommand("bench", "Measure prefill, decode and image speed, and memory, on this machine");
+  bench_app->footer(kBenchExamples);
+  add_model(*bench_app, bench.model, bench.weights);
+  add_text(*bench_app, "--synthetic", bench.synthetic, "SHAPE",
+           "e4b or e2b: invented weights of that shape instead of a model");
+  add_integer(*bench_app, "--threads", bench.threads, 1, kMaxThreads,
+              "Threads of the engine (default: usable cores)");
+  add_integer(*bench_app, "--repeats", bench.repeats, 1, 1000,
+              "Runs of each measurement, of which the median counts (default 3)");
+  bench_app
+      ->add_option("--only", bench.only,
+                   "Only these, joined by commas: " + pipeline::joined(bench_items(), ", "))
+      ->type_name("LIST")
+      ->delimiter(',')
+      ->allow_extra_args(false);
+  bench_app->add_flag("--json", bench.json, "Print one JSON object instead of a table");
+  add_logging(*bench_app, bench.log_level, bench.quiet);
+
   CLI::App* model_app = app.add_subcommand("model", "Look at a model directory");
   model_app->require_subcommand(1);
   InspectFlags inspect;
@@ -290,6 +333,7 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
   if (check_app->parsed()) return check;
   if (inspect_app->parsed()) return inspect;
   if (tokenize_app->parsed()) return tokenize;
+  if (bench_app->parsed()) return bench;
   if (ask_app->parsed()) {
     if (files_and_question.size() < 2) fail(*ask_app, "expected at least one file and, last, the question");
     ask.question = std::move(files_and_question.back());
@@ -357,6 +401,14 @@ ProcessSettings resolve(const AskFlags& flags, const Environment& environment) {
   return settings;
 }
 
+ProcessSettings resolve(const BenchFlags& flags, const Environment& environment) {
+  ProcessSettings settings;
+  settings.threads = resolve_threads(flags.threads, environment);
+  settings.log_level = resolve_log_level(flags.log_level, flags.quiet, environment);
+  settings.progress = ProgressMode::none;
+  return settings;
+}
+
 void apply_flags(pipeline::GraphSpec& spec, const RunFlags& flags, const Environment& environment) {
   const std::optional<std::string> decoders =
       flags.decoders ? std::optional(std::to_string(*flags.decoders)) : std::nullopt;
@@ -387,12 +439,49 @@ void apply_flags(pipeline::GraphSpec& spec, const RunFlags& flags, const Environ
   }
 }
 
+namespace {
+
+engine::ops::WeightType resolve_weights(const std::optional<std::string>& flag,
+                                        const Environment& environment) {
+  const Setting weights = flag_or_variable("--weights", flag, "REELFOLIO_WEIGHTS", environment);
+  if (!weights.text) return engine::ops::WeightType::bf16;
+  return engine::ops::find_weight_type(check_choice(weights.name, *weights.text, kWeights)).value();
+}
+
+}  // namespace
+
 AskModel resolve_model(const AskFlags& flags, const Environment& environment) {
   const Setting model = flag_or_variable("--model", flags.model, "REELFOLIO_MODEL", environment);
   if (!model.text) throw ConfigError("no model is named: give --model DIR or set REELFOLIO_MODEL");
-  const Setting weights = flag_or_variable("--weights", flags.weights, "REELFOLIO_WEIGHTS", environment);
-  if (weights.text) check_choice(weights.name, *weights.text, kWeights);
-  return {*model.text, weights.text == "f32" ? engine::ops::WeightType::f32 : engine::ops::WeightType::bf16};
+  return {*model.text, resolve_weights(flags.weights, environment)};
+}
+
+engine::BenchOptions resolve_bench(const BenchFlags& flags, const Environment& environment) {
+  engine::BenchOptions options;
+  if (flags.model && flags.synthetic) {
+    throw ConfigError("--model and --synthetic are both given, expected one of them");
+  }
+  if (flags.synthetic) {
+    check_choice("--synthetic", *flags.synthetic, {"e4b", "e2b"});
+    options.model = engine::find_synthetic_shape(*flags.synthetic).value();
+  } else {
+    const Setting model = flag_or_variable("--model", flags.model, "REELFOLIO_MODEL", environment);
+    if (!model.text) {
+      throw ConfigError("no model is named: give --model DIR or --synthetic e4b, or set REELFOLIO_MODEL");
+    }
+    options.model = std::filesystem::path(*model.text);
+  }
+  options.weights = resolve_weights(flags.weights, environment);
+  options.threads = resolve_threads(flags.threads, environment);
+  options.repeats = flags.repeats.value_or(options.repeats);
+  for (const std::string& item : flags.only) {
+    if (!engine::is_bench_item(item)) {
+      throw ConfigError("--only names " + pipeline::in_quotes(item) + ", expected " +
+                        pipeline::joined(bench_items(), " or ") + pipeline::suggestion(item, bench_items()));
+    }
+  }
+  options.only = flags.only;
+  return options;
 }
 
 }  // namespace reelfolio::cli

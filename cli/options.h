@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cli/console.h"
+#include "engine/bench.h"
 #include "engine/ops/matmul.h"
 #include "pipeline/graph_parser.h"
 #include "pipeline/progress_display.h"
@@ -74,12 +75,26 @@ struct TokenizeFlags {
   std::vector<std::string> texts;  ///< {"-"}: JSON strings on stdin, one a line
 };
 
+/// `reelfolio bench`.
+struct BenchFlags {
+  std::optional<std::string> model;
+  std::optional<std::string> synthetic;
+  std::optional<std::string> weights;
+  std::optional<int> threads;
+  std::optional<int> repeats;
+  std::vector<std::string> only;
+  bool json = false;
+  bool quiet = false;
+  std::optional<std::string> log_level;
+};
+
 /// Text that was asked for: --help, --version.
 struct HelpText {
   std::string text;
 };
 
-using CommandLine = std::variant<RunFlags, CheckFlags, AskFlags, InspectFlags, TokenizeFlags, HelpText>;
+using CommandLine =
+    std::variant<RunFlags, CheckFlags, AskFlags, InspectFlags, TokenizeFlags, BenchFlags, HelpText>;
 
 /// Throws ConfigError that names what is wrong and the nearest valid name.
 CommandLine parse_command_line(int argc, const char* const* argv);
@@ -95,6 +110,7 @@ struct ProcessSettings {
 /// Throws ConfigError about a variable, named, that is no valid value.
 ProcessSettings resolve(const RunFlags& flags, const Environment& environment);
 ProcessSettings resolve(const AskFlags& flags, const Environment& environment);
+ProcessSettings resolve(const BenchFlags& flags, const Environment& environment);
 std::filesystem::path resolve_password_file(const std::optional<std::string>& flag,
                                             const Environment& environment);
 
@@ -108,5 +124,9 @@ struct AskModel {
   engine::ops::WeightType weights;
 };
 AskModel resolve_model(const AskFlags& flags, const Environment& environment);
+
+/// What `bench` is to do. A model from the environment gives way to --synthetic. Throws ConfigError
+/// about a value that is none, and where no model, or two, are named.
+engine::BenchOptions resolve_bench(const BenchFlags& flags, const Environment& environment);
 
 }  // namespace reelfolio::cli

@@ -51,6 +51,16 @@ TEST_CASE("e2e: a wrong flag ends with 2 and the nearest flag on stderr") {
   CHECK(contains(outcome.err, "unknown option '--modle'; did you mean '--model'?"));
 }
 
+TEST_CASE("e2e: bench without a model or with a wrong item ends with 2") {
+  const Outcome none = run({"bench"});
+  CHECK(none.status == 2);
+  CHECK(contains(none.err, "--synthetic e4b"));
+  const Outcome wrong = run({"bench", "--synthetic", "e4b", "--only", "decod"});
+  CHECK(wrong.status == 2);
+  CHECK(wrong.out.empty());
+  CHECK(contains(wrong.err, "--only names 'decod'"));
+}
+
 TEST_CASE("e2e: a graph error ends with 2, with file, line and column") {
   const TempFolder folder;
   const auto graph =
