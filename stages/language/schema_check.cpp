@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 #include <regex>
 #include <set>
 #include <utility>
@@ -102,6 +103,33 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 6> kFormats 
 
 /// Deeper schemas than this are refused: the checks recurse.
 constexpr int kMaxDepth = 200;
+/// Levels of JSON in the whole file, values of default, const and enum included: copying
+/// and printing recurse.
+constexpr std::size_t kMaxNesting = 1000;
+/// The validator's compiler goes from schema to schema by recursion, through $ref as well.
+constexpr std::size_t kMaxSchemas = 1000;
+/// Schemas that apply to one value because one refers to the next.
+constexpr int kMaxChain = 32;
+/// libstdc++'s compiler of regular expressions recurses once for each character.
+constexpr std::size_t kMaxPatternBytes = 1000;
+/// The validator divides in 64 bits with sign; up to 2^53 its doubles count exactly too.
+constexpr double kMaxMultipleOf = 9007199254740992.0;
+
+/// Whether `value` nests deeper than `levels`; without recursion.
+bool deeper_than(const Json& value, std::size_t levels) {
+  std::vector<const Json*> layer = {&value};
+  for (std::size_t depth = 0; !layer.empty(); ++depth) {
+    if (depth > levels) return true;
+    std::vector<const Json*> next;
+    for (const Json* each : layer) {
+      for (const Json& child : *each) {
+        if (child.is_structured()) next.push_back(&child);
+      }
+    }
+    layer = std::move(next);
+  }
+  return false;
+}
 
 std::string escape_pointer(std::string_view key) {
   std::string out;
@@ -131,6 +159,10 @@ class Checker {
   explicit Checker(const Json& root) : root_(root) {}
 
   std::string check() {
+    if (deeper_than(root_, kMaxNesting)) {
+      fail("", "nested deeper than " + std::to_string(kMaxNesting) + " levels");
+      return problem_;
+    }
     visit(root_, "", 0);
     if (!problem_.empty()) return problem_;
     for (const auto& [place, ref] : refs_) {
@@ -150,6 +182,10 @@ class Checker {
         node = at_pointer(root_, node->at("$ref").get_ref<const std::string&>().substr(1));
       }
     }
+    for (const std::string& place : schemas_) {
+      chain_below(place);
+      if (!problem_.empty()) return problem_;
+    }
     const Json& top = resolve_ref(root_, root_);
     if (!top.is_object() || !top.contains("type") || top["type"] != "object") {
       fail("", "the schema must say \"type\": \"object\": the answer is one JSON object");
@@ -166,6 +202,9 @@ class Checker {
     if (!problem_.empty()) return;
     if (depth > kMaxDepth) return fail(place, "nested deeper than " + std::to_string(kMaxDepth) + " levels");
     schemas_.insert(place);
+    if (schemas_.size() > kMaxSchemas) {
+      return fail(place, "is one of more than " + std::to_string(kMaxSchemas) + " schemas in the document");
+    }
     if (node.is_boolean()) return;
     if (!node.is_object()) {
       return fail(place,
@@ -202,8 +241,9 @@ class Checker {
         break;
       case Kind::positive:
         // The validator divides doubles: with 0.01 it would refuse 42.1.
-        if (expect(value.is_number_integer(), "a whole number") && value.get<double>() <= 0) {
-          fail(here, "must be above 0");
+        if (expect(value.is_number_integer(), "a whole number")) {
+          if (value.get<double>() <= 0) fail(here, "must be above 0");
+          if (value.get<double>() > kMaxMultipleOf) fail(here, "must be at most 2^53");
         }
         break;
       case Kind::count:
@@ -292,6 +332,10 @@ class Checker {
   }
 
   void check_regex(const std::string& pattern, const std::string& here) {
+    if (pattern.size() > kMaxPatternBytes) {
+      return fail(here, "a regular expression of " + std::to_string(pattern.size()) +
+                            " bytes, expected at most " + std::to_string(kMaxPatternBytes));
+    }
     try {
       std::regex compiled(pattern, std::regex::ECMAScript);
     } catch (const std::regex_error&) {
@@ -318,8 +362,44 @@ class Checker {
     refs_.emplace_back(here, ref);
   }
 
+  /// The most schemas that one value meets on a way from the one at `place` on, that one
+  /// included. A value that met one twice would be checked without end.
+  int chain_below(const std::string& place) {
+    const auto [entry, is_new] = chains_.emplace(place, kOpen);
+    if (!is_new) {
+      if (entry->second == kOpen) fail(place, "applies to the value that it is applied to, without end");
+      return entry->second;
+    }
+    const Json& node = *at_pointer(root_, place);
+    int longest = 0;
+    const auto follow = [&](const std::string& next) {
+      if (problem_.empty()) longest = std::max(longest, chain_below(next));
+      if (longest >= kMaxChain) {
+        fail(place, "one value meets more than " + std::to_string(kMaxChain) +
+                        " schemas, each referring to the next");
+      }
+    };
+    if (node.is_object()) {
+      for (const char* keyword : {"if", "then", "else", "not"}) {
+        if (node.contains(keyword)) follow(place + "/" + keyword);
+      }
+      for (const char* keyword : {"allOf", "anyOf", "oneOf"}) {
+        if (!node.contains(keyword)) continue;
+        for (std::size_t i = 0; i < node[keyword].size(); ++i) {
+          follow(place + "/" + keyword + "/" + std::to_string(i));
+        }
+      }
+      if (node.contains("$ref")) follow(node["$ref"].get_ref<const std::string&>().substr(1));
+    }
+    chains_[place] = longest + 1;
+    return longest + 1;
+  }
+
+  static constexpr int kOpen = 0;
+
   const Json& root_;
-  std::set<std::string> schemas_;                          ///< pointers of all schemas seen
+  std::map<std::string, int> chains_;  ///< pointer -> chain_below; kOpen while being found
+  std::set<std::string> schemas_;      ///< pointers of all schemas seen
   std::vector<std::pair<std::string, std::string>> refs_;  ///< place, $ref
   std::string problem_;
 };

@@ -12,6 +12,9 @@ namespace {
 
 /// How often a $ref may stand within itself before the sketch breaks off.
 constexpr int kMaxUnrolled = 2;
+/// Schemas that refer to each other unroll to more than any prompt holds.
+constexpr std::size_t kMaxBytes = 64U * 1024;
+constexpr int kMaxIndent = 200;
 
 std::string one_line(std::string text) {
   std::replace_if(
@@ -26,6 +29,10 @@ class Sketch {
   /// Appends the form of `node`. Where it opens a bracket, `remark` follows that bracket;
   /// otherwise `remark` is left for the caller, who puts it behind the comma.
   void write(const Json& node, int indent, std::string& remark) {
+    if (out.size() > kMaxBytes || indent > kMaxIndent) {
+      out += "...";
+      return;
+    }
     if (node.is_object() && node.contains("$ref")) {
       const std::string& ref = node["$ref"].get_ref<const std::string&>();
       if (std::ranges::count(open_refs_, ref) >= kMaxUnrolled) {

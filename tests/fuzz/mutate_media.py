@@ -175,9 +175,9 @@ def check_damaged(runner, options, folder):
     contents = [data for _, data in originals]
     batch = []
     for i in range(options.copies):
-        for name, data in originals:
+        for number, (name, data) in enumerate(originals):
             stem, suffix = os.path.splitext(name)
-            path = os.path.join(folder, f"{stem}.{i:04d}{suffix}")
+            path = os.path.join(folder, f"{number}-{stem}.{i:04d}{suffix}")
             with open(path, "wb") as file:
                 file.write(damaged(random_, data, contents))
             batch.append(path)

@@ -270,3 +270,47 @@ TEST_CASE("schema: hostile nesting and long strings give errors, not crashes") {
   for (int i = 0; i < 1000; ++i) nested = Json{{"c", std::move(nested)}};
   CHECK(schema.errors(nested).size() == 1);
 }
+
+TEST_CASE("schema: one that applies itself to the same value is refused") {
+  for (const char* schema :
+       {R"({"type":"object","allOf":[{"$ref":"#"}]})", R"({"type":"object","not":{"$ref":"#"}})",
+        R"({"type":"object","if":true,"then":{"anyOf":[{"$ref":"#/then"}]}})"}) {
+    CAPTURE(schema);
+    CHECK(problem(schema).find("without end") != std::string::npos);
+  }
+  const std::string tree = R"({"type":"object","properties":{"child":{"$ref":"#"}}})";
+  CHECK(parse(tree).errors(Json::parse(R"({"child":{"child":{}}})")).empty());
+}
+
+TEST_CASE("schema: what nests, chains or repeats too far is refused, not followed") {
+  const auto times = [](int count, const std::string& text) {
+    std::string all;
+    for (int i = 0; i < count; ++i) all += text;
+    return all;
+  };
+  CHECK(problem(with_property("{\"default\":" + times(100000, "[") + times(100000, "]") + "}"))
+            .find("nested deeper") != std::string::npos);
+  CHECK(problem(with_property("{\"type\":" + times(100000, "[") + times(100000, "]") + "}"))
+            .find("nested deeper") != std::string::npos);
+  CHECK(problem(with_property("{\"pattern\":\"" + times(100000, "a") + "\"}")).find("at most 1000") !=
+        std::string::npos);
+  CHECK(problem(with_property("{\"anyOf\":[true" + times(2000, ",true") + "]}"))
+            .find("more than 1000 schemas") != std::string::npos);
+  CHECK(
+      problem(with_property(times(40, "{\"not\":") + "true" + times(40, "}"))).find("more than 32 schemas") !=
+      std::string::npos);
+  CHECK(problem(with_property(R"({"multipleOf":18446744073709551615})")).find("at most 2^53") !=
+        std::string::npos);
+}
+
+TEST_CASE("schema: the sketch of schemas that refer to each other stays short") {
+  std::string definitions;
+  for (int i = 0; i < 30; ++i) {
+    const std::string next = R"({"$ref":"#/$defs/d)" + std::to_string((i + 1) % 30) + "\"}";
+    definitions += (i > 0 ? "," : "") + std::string("\"d") + std::to_string(i) +
+                   R"(":{"type":"object","properties":{"a":)" + next + R"(,"b":)" + next + "}}";
+  }
+  const JsonSchema schema =
+      parse(R"({"type":"object","properties":{"d":{"$ref":"#/$defs/d0"}},"$defs":{)" + definitions + "}}");
+  CHECK(schema.sketch().size() < 200'000);
+}

@@ -97,6 +97,8 @@ TEST_CASE("decimal: times are the shortest decimals of whole milliseconds, witho
   CHECK(milliseconds_text(12.0) == "12");
   CHECK(milliseconds_text(13.1) == "13.1");
   CHECK(milliseconds_text(0.001) == "0.001");
+  CHECK(milliseconds_text(9007199254740991.0) == "9007199254740991");
+  CHECK(milliseconds_text(-1e20) == "-100000000000000000000");
   CHECK(milliseconds_text(100000.0) == "100000");
   CHECK(milliseconds_text(1.9996) == "2");
   CHECK(milliseconds_text(-1.25) == "-1.25");
