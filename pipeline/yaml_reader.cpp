@@ -105,6 +105,19 @@ void check_bytes(std::string_view text, const Places& places) {
   }
 }
 
+/// yaml-cpp turns the escapes \N and \_ into the single bytes 0x85 and 0xA0 instead of U+0085 and
+/// U+00A0. The text around them is UTF-8, so that they stand out.
+std::string with_whole_escapes(const std::string& text) {
+  std::string out;
+  for (std::size_t i = 0; i < text.size();) {
+    const std::size_t length = utf8_length(text, i);
+    if (length == 0) out += '\xC2';
+    out.append(text, i, std::max<std::size_t>(length, 1));
+    i += std::max<std::size_t>(length, 1);
+  }
+  return out;
+}
+
 class TreeBuilder : public YAML::EventHandler {
  public:
   TreeBuilder(const Places& places, const YamlLimits& limits) : places_(places), limits_(limits) {}
@@ -140,7 +153,7 @@ class TreeBuilder : public YAML::EventHandler {
     SpecValue value;
     value.where = places_.at(mark);
     check_tag(tag, value.where);
-    value.data = Scalar{text, tag != "?" && !tag.empty()};
+    value.data = Scalar{with_whole_escapes(text), tag != "?" && !tag.empty()};
     add(std::move(value), anchor, 1);
   }
 

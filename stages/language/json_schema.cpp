@@ -193,8 +193,9 @@ std::vector<std::string> JsonSchema::errors(const Json& value) const {
   for (const auto& error : results) found.emplace_back(pointer_of(error.context), error.description);
   std::vector<std::string> errors;
   for (const auto& [pointer, description] : found) {
+    const std::string below = pointer + "/";
     const bool outer =
-        std::ranges::any_of(found, [&](const auto& other) { return other.first.starts_with(pointer + "/"); });
+        std::ranges::any_of(found, [&](const auto& other) { return other.first.starts_with(below); });
     const std::string text = (pointer.empty() ? "the object" : pointer) + ": " + description;
     if (!outer && std::ranges::find(errors, text) == errors.end()) errors.push_back(text);
   }

@@ -52,6 +52,13 @@ TEST_CASE("yaml: a byte order mark and CR LF change no place") {
   CHECK(at(root, "b").where.column == 4);
 }
 
+TEST_CASE("yaml: every escape of a character gives UTF-8") {
+  const SpecValue root = read_yaml(R"({a: "x\N\_y", b: "\x85\u00a0", "\N": 1})", "g.yaml");
+  CHECK(text(at(root, "a")) == "x\xC2\x85\xC2\xA0y");
+  CHECK(text(at(root, "b")) == "\xC2\x85\xC2\xA0");
+  CHECK(text(at(root, "\xC2\x85")) == "1");
+}
+
 TEST_CASE("yaml: a value left out has the place of its key") {
   const SpecValue root = read_yaml("a:\n\n\nb: ~\n", "g.yaml");
   CHECK(std::holds_alternative<std::monostate>(at(root, "a").data));
