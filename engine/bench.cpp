@@ -167,12 +167,12 @@ RgbImage page(int width, int height) {
 /// A loaded model and what its cases share. One thread.
 class Bench {
  public:
-  Bench(const BenchOptions& options, ModelConfig config, Checkpoint checkpoint)
+  Bench(const BenchOptions& options, ModelConfig config, Checkpoint checkpoint, ops::WeightType weights)
       : options_(options),
         config_(std::move(config)),
         checkpoint_(std::move(checkpoint)),
-        decoder_(config_, checkpoint_, options.weights) {
-    if (config_.vision) tower_.emplace(config_, checkpoint_, options.weights);
+        decoder_(config_, checkpoint_, weights) {
+    if (config_.vision) tower_.emplace(config_, checkpoint_, weights);
   }
 
   std::size_t text_weight_bytes() const { return decoder_.memory_bytes(); }
@@ -389,14 +389,14 @@ BenchResult run_bench(const BenchOptions& options, const std::function<void(std:
       ModelConfig config = synthetic_config(*shape);
       Checkpoint checkpoint = make_synthetic_checkpoint(config, result.model);
       const auto start = Clock::now();
-      bench.emplace(options, std::move(config), std::move(checkpoint));
+      bench.emplace(options, std::move(config), std::move(checkpoint), result.weights);
       result.load_s = seconds_since(start);
     } else {
       const auto& dir = std::get<std::filesystem::path>(options.model);
       result.model = dir.string();
       const auto start = Clock::now();
       ModelConfig config = load_model_config(dir);
-      bench.emplace(options, std::move(config), Checkpoint::open(dir));
+      bench.emplace(options, std::move(config), Checkpoint::open(dir), result.weights);
       result.load_s = seconds_since(start);
     }
     result.text_weight_bytes = bench->text_weight_bytes();
@@ -419,7 +419,7 @@ BenchResult run_bench(const BenchOptions& options, const std::function<void(std:
   result.limits = measure_machine_limits(options.repeats, options.limits);
   for (std::size_t i = 0; i < works.size(); ++i) {
     BenchMeasure& measure = result.measures[i];
-    measure.matmul_fraction = least_seconds(works[i], options.weights, result.limits) / measure.seconds;
+    measure.matmul_fraction = least_seconds(works[i], result.weights, result.limits) / measure.seconds;
     if (works[i].memory_bytes) {
       measure.memory_fraction = *works[i].memory_bytes / result.limits.memory_read_bytes_s / measure.seconds;
     }

@@ -163,7 +163,8 @@ TEST_CASE("bench: items are cases and groups of cases") {
 }
 
 TEST_CASE("bench: a small synthetic model gives finite numbers for every case that it can do") {
-  for (const ops::WeightType weights : {ops::WeightType::f32, ops::WeightType::bf16}) {
+  for (const ops::WeightType weights : {ops::WeightType::f32, ops::WeightType::bf16, ops::WeightType::int8,
+                                        ops::WeightType::int4, ops::WeightType::int2}) {
     CAPTURE(std::string(ops::weight_type_name(weights)));
     BenchOptions options = small_options();
     options.weights = weights;
