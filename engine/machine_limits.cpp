@@ -36,11 +36,11 @@ double best_seconds(int repeats, Work work) {
 std::size_t default_buffer_bytes() {
   constexpr std::size_t kLeast = std::size_t{1} << 30;
   const long cache = ::sysconf(_SC_LEVEL3_CACHE_SIZE);
-  const long pages = ::sysconf(_SC_AVPHYS_PAGES);
+  const long pages = ::sysconf(_SC_PHYS_PAGES);
   const long page_bytes = ::sysconf(_SC_PAGESIZE);
   const std::size_t wanted = std::max(kLeast, 4 * static_cast<std::size_t>(std::max(cache, 0L)));
   if (pages <= 0 || page_bytes <= 0) return wanted;
-  return std::min(wanted, static_cast<std::size_t>(pages) / 4 * static_cast<std::size_t>(page_bytes));
+  return std::min(wanted, static_cast<std::size_t>(pages) / 8 * static_cast<std::size_t>(page_bytes));
 }
 
 /// Reads `lines` cache lines. Eight sums: a single one would wait for its own additions.

@@ -15,8 +15,8 @@ struct MachineLimits {
 
 /// The work that is timed; tests make it small.
 struct LimitSizes {
-  /// 0: four times the last-level cache and at least a gibibyte, at most a quarter of the
-  /// memory that is free.
+  /// 0: four times the last-level cache and at least a gibibyte, but at most an eighth of the
+  /// machine's memory.
   std::size_t buffer_bytes = 0;
   std::size_t rows = 512;
   std::size_t in = 2560;
