@@ -12,6 +12,7 @@
 #include "engine/answer_builder.h"
 #include "engine/config.h"
 #include "engine/fingerprint.h"
+#include "engine/packed_model.h"
 #include "engine/prefix_tree.h"
 #include "engine/safetensors.h"
 #include "engine/sampling/repetition.h"
@@ -57,6 +58,9 @@ using Clock = std::chrono::steady_clock;
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
+
+/// Thrown between layers when the caller has asked to stop.
+struct Stopped {};
 
 /// A picture with its budget, as one call knows it.
 struct Picture {
@@ -123,14 +127,15 @@ class LoadedEngine final : public Engine {
         config_(load_model_config(dir)),
         tokenizer_(Tokenizer::load(dir)),
         checkpoint_(Checkpoint::open(dir)),
+        weights_(packed_weights(checkpoint_).value_or(options.weights)),
         fingerprint_(model_fingerprint(dir, checkpoint_)),
-        decoder_(make_decoder(options)),
+        decoder_(make_decoder()),
         known_images_(kRememberedImages) {
     if (tokenizer_.vocab_size() > config_.text.vocab_size) {
       throw ModelError("tokenizer.json: has " + std::to_string(tokenizer_.vocab_size()) +
                        " tokens, expected at most the model's " + std::to_string(config_.text.vocab_size));
     }
-    if (config_.vision) vision_.emplace(config_, checkpoint_, options.weights);
+    if (config_.vision) vision_.emplace(config_, checkpoint_, weights_);
     channel_.begin = tokenizer_.id(control::kChannelBegin);
     channel_.end = tokenizer_.id(control::kChannelEnd);
   }
@@ -142,6 +147,7 @@ class LoadedEngine final : public Engine {
   const ModelConfig& config() const override { return config_; }
   const Tokenizer& tokenizer() const override { return tokenizer_; }
   const std::string& fingerprint() const override { return fingerprint_; }
+  ops::WeightType weights() const override { return weights_; }
   EngineStats stats() const override {
     const std::lock_guard lock(stats_mutex_);
     return stats_;
@@ -150,9 +156,10 @@ class LoadedEngine final : public Engine {
  private:
   friend class Call;
 
-  text::TextDecoder make_decoder(const EngineOptions& options) {
+  text::TextDecoder make_decoder() {
     ops::set_num_threads(threads_);
-    return {config_, checkpoint_, options.weights};
+    verify_packed_model(checkpoint_, config_);
+    return {config_, checkpoint_, weights_};
   }
   template <class F>
   void count(F f) {
@@ -164,6 +171,7 @@ class LoadedEngine final : public Engine {
   const ModelConfig config_;
   const Tokenizer tokenizer_;
   const Checkpoint checkpoint_;
+  const ops::WeightType weights_;
   const std::string fingerprint_;
   text::TextDecoder decoder_;
   std::optional<vision::VisionTower> vision_;
@@ -194,6 +202,9 @@ class Call {
   std::size_t picture_index(const ImagePart& part);
   void make_tree();
   void pass();
+  void check_stop() const {
+    if (stop_.stop_requested()) throw Stopped{};
+  }
   void finish_stretch(Stretch stretch, std::span<float> logits);
   /// Chooses the sequence's next token; true if that ends it.
   bool advance(Sequence& sequence, std::span<float> logits);
@@ -332,7 +343,8 @@ void Call::need_picture(std::size_t index) {
   const auto start = Clock::now();
   const vision::PreprocessedImage patches =
       vision::preprocess_image(*picture.image, picture.budget, /*video_frame=*/false);
-  picture.rows = std::make_shared<const MatrixBuffer>(engine_.vision_->encode(patches));
+  picture.rows = std::make_shared<const MatrixBuffer>(
+      engine_.vision_->encode(patches, [this](std::string_view, ConstMatrix) { check_stop(); }));
   engine_.known_images_.insert(picture.image, picture.budget, picture.rows);
   engine_.count([&](EngineStats& stats) {
     ++stats.images;
@@ -450,7 +462,8 @@ void Call::pass() {
                      node.leaf && part.complete ? text::LogitRows::last : text::LogitRows::none});
     row += part.rows;
   }
-  engine_.decoder_.forward(steps, logits_);
+  engine_.decoder_.forward(steps, logits_,
+                           [this](std::string_view, std::size_t, ConstMatrix) { check_stop(); });
   const double vision = engine_.stats().vision_s - vision_before;
   const double elapsed = seconds_since(start) - vision;
   engine_.count([&](EngineStats& stats) {
@@ -497,12 +510,14 @@ void Call::cancel() {
 std::vector<Answer> Call::run() {
   ended_.assign(requests_.size(), false);
   make_tree();
-  while (!ready_.empty() || !sequences_.empty()) {
-    if (stop_.stop_requested()) {
-      cancel();
-      break;
+  try {
+    while (!ready_.empty() || !sequences_.empty()) {
+      check_stop();
+      pass();
     }
-    pass();
+  } catch (const Stopped&) {
+    // A pass that is left halfway has committed nothing to the caches.
+    cancel();
   }
   return std::move(answers_);
 }

@@ -31,6 +31,7 @@ constexpr std::uint64_t kMostHeaderBytes = 100'000'000;
 constexpr std::size_t kMostDimensions = 8;
 constexpr std::string_view kIndexName = "model.safetensors.index.json";
 constexpr std::string_view kSingleName = "model.safetensors";
+constexpr std::string_view kPackedName = "packed.safetensors";
 
 struct DTypeSpelling {
   std::string_view name;
@@ -119,11 +120,24 @@ class HeaderReader {
 
   const Checkpoint::File& file() const { return file_; }
 
+  /// Members of __metadata__ that are texts, as the format wants all of them to be.
+  std::map<std::string, std::string, std::less<>> metadata() const {
+    std::map<std::string, std::string, std::less<>> texts;
+    const JsonDocument document(file_.header, name_);
+    const std::optional<JsonValue> section = document.root().find("__metadata__");
+    if (!section || !section->is_object()) return texts;
+    for (const simdjson::dom::key_value_pair field : section->object()) {
+      std::string_view text;
+      if (field.value.get_string().get(text) == simdjson::SUCCESS) texts.emplace(field.key, text);
+    }
+    return texts;
+  }
+
   std::vector<TensorView> tensors() const {
     const JsonDocument document(file_.header, name_);
     std::vector<TensorView> tensors;
     for (const simdjson::dom::key_value_pair field : document.root().object()) {
-      if (field.key == "__metadata__") continue;
+      if (field.key == "__metadata__") continue;  // see metadata()
       tensors.push_back(tensor(field));
     }
     check_tiling(tensors);
@@ -267,12 +281,14 @@ struct Checkpoint::Impl {
   std::shared_ptr<const void> owner;  // of tensors that are not in mappings
   std::vector<File> files;
   std::vector<TensorView> tensors;  // by name
+  std::map<std::string, std::string, std::less<>> metadata;
 
   void add_file(const std::filesystem::path& path, const std::string& name) {
     mappings.emplace_back(path, name);
     const HeaderReader reader(mappings.back().bytes(), name);
     files.push_back(reader.file());
     for (TensorView& tensor : reader.tensors()) tensors.push_back(std::move(tensor));
+    metadata.merge(reader.metadata());
   }
 
   void sort_tensors() {
@@ -296,9 +312,11 @@ Checkpoint::~Checkpoint() = default;
 Checkpoint Checkpoint::open(const std::filesystem::path& dir) {
   auto impl = std::make_unique<Impl>();
   impl->dir = dir.string();
-  const std::optional<WeightMap> index = read_index(dir);
+  const bool packed = std::filesystem::exists(dir / kPackedName);
+  const std::optional<WeightMap> index = packed ? std::nullopt : read_index(dir);
   if (!index) {
-    impl->add_file(dir / kSingleName, std::string(kSingleName));
+    const std::string_view name = packed ? kPackedName : kSingleName;
+    impl->add_file(dir / name, std::string(name));
     impl->sort_tensors();
     return Checkpoint(std::move(impl));
   }
@@ -353,6 +371,11 @@ const TensorView& Checkpoint::require(std::string_view name, const std::vector<s
                      ", expected " + shape_text(shape));
   }
   return tensor;
+}
+
+const std::string* Checkpoint::metadata(std::string_view key) const {
+  const auto found = impl_->metadata.find(key);
+  return found == impl_->metadata.end() ? nullptr : &found->second;
 }
 
 std::span<const TensorView> Checkpoint::tensors() const {

@@ -32,8 +32,9 @@ struct TensorView {
 /// raises SIGBUS.
 class Checkpoint {
  public:
-  /// Opens `dir`/model.safetensors.index.json with its shards where that file exists,
-  /// else `dir`/model.safetensors. Reads headers only.
+  /// Opens `dir`/packed.safetensors (packed_model.h) where that file exists, else
+  /// `dir`/model.safetensors.index.json with its shards, else `dir`/model.safetensors. Reads
+  /// headers only.
   /// Throws ModelError naming file and tensor: a missing file, a header that is no valid
   /// JSON or larger than 100,000,000 bytes, an unknown dtype, sizes that overflow, differ from the
   /// shape, overlap, leave a gap or leave the file, a name that occurs twice, an index that names a
@@ -59,6 +60,9 @@ class Checkpoint {
   const TensorView& require(std::string_view name, const std::vector<std::size_t>& shape) const;
   /// The same without a demand on the shape.
   const TensorView& require(std::string_view name) const;
+
+  /// Texts of the headers' __metadata__; nullptr where there is none of that key.
+  const std::string* metadata(std::string_view key) const;
 
   /// All tensors, by name.
   std::span<const TensorView> tensors() const;

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "engine/error.h"
+#include "engine/packed_model.h"
 
 namespace reelfolio::engine {
 
@@ -21,6 +22,23 @@ float load_scalar(const Checkpoint& checkpoint, const TensorView& tensor) {
 float load_bound(const Checkpoint& checkpoint, const std::string& name, float missing) {
   const TensorView* tensor = checkpoint.find(name);
   return tensor == nullptr ? missing : load_scalar(checkpoint, *tensor);
+}
+
+/// Rows [first, first + count) of a matrix; in a packed model they are a matrix of their own.
+ops::Linear load_rows(const Checkpoint& checkpoint, const std::string& name, const char* packed_suffix,
+                      std::size_t tensor_rows, std::size_t first, std::size_t count, std::size_t in,
+                      ops::WeightType type) {
+  if (ops::is_quantized(type)) {
+    if (const auto packed = find_packed_matrix(checkpoint, name + packed_suffix, count, in, type)) {
+      return ops::Linear(*packed, nullptr);
+    }
+  }
+  const TensorView& tensor = checkpoint.require(name, {tensor_rows, in});
+  const std::size_t row_bytes = in * dtype_bytes(tensor.dtype);
+  ops::Linear linear(tensor.bytes.subspan(first * row_bytes, count * row_bytes), tensor.dtype, count, in,
+                     type);
+  checkpoint.release(tensor);
+  return linear;
 }
 
 TextLayerWeights load_layer(const TextConfig& config, std::size_t index, const Checkpoint& checkpoint,
@@ -72,6 +90,11 @@ WeightPlan::WeightPlan(ops::WeightType type) : layers(type), per_layer(type), he
 
 ops::Linear load_linear(const Checkpoint& checkpoint, std::string_view name, std::size_t out, std::size_t in,
                         ops::WeightType type) {
+  if (ops::is_quantized(type)) {
+    if (const auto packed = find_packed_matrix(checkpoint, name, out, in, type)) {
+      return ops::Linear(*packed, nullptr);
+    }
+  }
   const TensorView& tensor = checkpoint.require(name, {out, in});
   checkpoint.advise_needed(tensor);
   ops::Linear linear(tensor.bytes, tensor.dtype, out, in, type);
@@ -114,26 +137,29 @@ TextWeights load_text_weights(const TextConfig& config, const Checkpoint& checkp
   const TensorView& embed = checkpoint.require(kText + "embed_tokens.weight", {config.vocab_size, hidden});
   const TensorView& table = checkpoint.require(kText + "embed_tokens_per_layer.weight",
                                                {config.vocab_size_per_layer_input, layers * per_layer});
-  TextWeights result{embed, table, load_linear(checkpoint, embed.name, config.vocab_size, hidden, plan.head),
-                     {},    {},    {},
-                     {},    {}};
+  TextWeights result{
+      embed,
+      table,
+      load_rows(checkpoint, embed.name, "#head", config.vocab_size, 0, config.vocab_size, hidden, plan.head),
+      {},
+      {},
+      {},
+      {},
+      {}};
   checkpoint.advise_random(embed);
   checkpoint.advise_random(table);
 
-  const TensorView& projection =
-      checkpoint.require(kText + "per_layer_model_projection.weight", {layers * per_layer, hidden});
   const std::size_t early = config.first_kv_shared_layer * per_layer;
   const std::size_t late = layers * per_layer - early;
-  const std::size_t early_bytes = early * hidden * dtype_bytes(projection.dtype);
+  const std::string projection = kText + "per_layer_model_projection.weight";
   if (early > 0) {
-    result.per_layer_model_projection_early.emplace_back(projection.bytes.first(early_bytes),
-                                                         projection.dtype, early, hidden, plan.per_layer);
+    result.per_layer_model_projection_early.push_back(
+        load_rows(checkpoint, projection, "#early", early + late, 0, early, hidden, plan.per_layer));
   }
   if (late > 0) {
-    result.per_layer_model_projection_late.emplace_back(projection.bytes.subspan(early_bytes),
-                                                        projection.dtype, late, hidden, plan.per_layer);
+    result.per_layer_model_projection_late.push_back(
+        load_rows(checkpoint, projection, "#late", early + late, early, late, hidden, plan.per_layer));
   }
-  checkpoint.release(projection);
   result.per_layer_projection_norm =
       load_vector(checkpoint, kText + "per_layer_projection_norm.weight", per_layer);
   result.norm = load_vector(checkpoint, kText + "norm.weight", hidden);

@@ -172,17 +172,6 @@ struct Linear::Impl {
   std::optional<QuantizedLinear> quantized;
 };
 
-namespace {
-
-quant::Format packed_format(WeightType type) {
-  assert(is_quantized(type));
-  return type == WeightType::int8   ? quant::Format::int8
-         : type == WeightType::int4 ? quant::Format::int4
-                                    : quant::Format::int2;
-}
-
-}  // namespace
-
 Linear::Linear(std::span<const std::byte> bytes, DType dtype, std::size_t out, std::size_t in,
                WeightType type)
     : impl_(std::make_unique<Impl>()) {
@@ -196,7 +185,7 @@ Linear::Linear(std::span<const std::byte> bytes, DType dtype, std::size_t out, s
     auto buffer = std::make_shared<quant::PackedBuffer>(quant::pack_matrix(
         shape, [&](std::size_t n, std::span<float> row) { convert_to_f32(bytes, dtype, n * in, row); }));
     impl.quantized.emplace(buffer->view());
-    impl.packed_bytes = buffer->memory_bytes();
+    impl.packed_bytes = shape.total_bytes();
     impl.owner = std::move(buffer);
     return;
   }
@@ -233,7 +222,7 @@ Linear::Linear(const quant::PackedMatrix& weights, std::shared_ptr<const void> o
     : impl_(std::make_unique<Impl>()) {
   impl_->out = weights.shape.out;
   impl_->in = weights.shape.in;
-  impl_->packed_bytes = weights.shape.code_bytes() + weights.shape.multiplier_bytes();
+  impl_->packed_bytes = weights.shape.total_bytes();
   impl_->owner = std::move(owner);
   impl_->quantized.emplace(weights);
 }
@@ -346,6 +335,13 @@ constexpr std::pair<std::string_view, WeightType> kWeightTypes[] = {{"f32", Weig
                                                                     {"int4", WeightType::int4},
                                                                     {"int2", WeightType::int2}};
 }  // namespace
+
+quant::Format packed_format(WeightType type) {
+  assert(is_quantized(type));
+  return type == WeightType::int8   ? quant::Format::int8
+         : type == WeightType::int4 ? quant::Format::int4
+                                    : quant::Format::int2;
+}
 
 std::string_view weight_type_name(WeightType type) {
   for (const auto& [name, value] : kWeightTypes) {

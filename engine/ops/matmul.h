@@ -30,6 +30,8 @@ enum class WeightType { f32, bf16, int8, int4, int2 };
 /// "f32", "bf16", "int8", ...: the words of --weights.
 std::string_view weight_type_name(WeightType type);
 std::optional<WeightType> find_weight_type(std::string_view name);
+/// The format of a quantised type.
+quant::Format packed_format(WeightType type);
 constexpr bool is_quantized(WeightType type) {
   return type != WeightType::f32 && type != WeightType::bf16;
 }

@@ -65,12 +65,13 @@ std::size_t PackedShape::multiplier_bytes() const {
   return format == Format::int8 ? 0 : low_shape(*this).multiplier_bytes();
 }
 
+std::size_t PackedShape::total_bytes() const {
+  return aligned(code_bytes()) + aligned(multiplier_bytes()) + 2 * aligned(padded_rows() * 4);
+}
+
 PackedBuffer::PackedBuffer(const PackedShape& shape)
-    : shape_(shape),
-      bytes_(aligned(shape.code_bytes()) + aligned(shape.multiplier_bytes()) +
-             2 * aligned(shape.padded_rows() * 4)) {
-  data_ = allocate_aligned(bytes_);
-  std::fill(data_.get(), data_.get() + bytes_, std::byte{0});
+    : shape_(shape), data_(allocate_aligned(shape.total_bytes())) {
+  std::fill(data_.get(), data_.get() + shape.total_bytes(), std::byte{0});
 }
 
 std::span<std::uint8_t> PackedBuffer::codes() {
@@ -90,10 +91,13 @@ std::span<std::int32_t> PackedBuffer::row_sums() {
   return {reinterpret_cast<std::int32_t*>(start), shape_.padded_rows()};
 }
 
-PackedMatrix PackedBuffer::view() const {
-  auto& self = const_cast<PackedBuffer&>(*this);
-  return {shape_, self.codes().data(), shape_.format == Format::int8 ? nullptr : self.multipliers().data(),
-          self.row_scales().data(), self.row_sums().data()};
+PackedMatrix packed_view(const PackedShape& shape, const std::byte* data) {
+  const std::byte* multipliers = data + aligned(shape.code_bytes());
+  const std::byte* scales = multipliers + aligned(shape.multiplier_bytes());
+  const std::byte* sums = scales + aligned(shape.padded_rows() * 4);
+  return {shape, reinterpret_cast<const std::uint8_t*>(data),
+          shape.format == Format::int8 ? nullptr : reinterpret_cast<const std::uint8_t*>(multipliers),
+          reinterpret_cast<const float*>(scales), reinterpret_cast<const std::int32_t*>(sums)};
 }
 
 PackedBuffer pack_matrix(const PackedShape& shape, const RowSource& source) {

@@ -34,6 +34,8 @@ struct PackedShape {
   std::size_t input_tiles() const { return padded_inputs() / kTileInputs; }
   std::size_t code_bytes() const;
   std::size_t multiplier_bytes() const;  ///< 0 for int8
+  /// Of all arrays together as PackedBuffer lays them out; divisible by 64.
+  std::size_t total_bytes() const;
   friend bool operator==(const PackedShape&, const PackedShape&) = default;
 };
 
@@ -46,14 +48,18 @@ struct PackedMatrix {
   const std::int32_t* row_sums = nullptr;  ///< sum of a row's integers, padding included
 };
 
+/// The arrays where PackedBuffer puts them: codes, multipliers, row scales, row sums, each
+/// starting at a multiple of 64. `data` is 64-byte aligned and holds shape.total_bytes().
+PackedMatrix packed_view(const PackedShape& shape, const std::byte* data);
+
 /// Owns the arrays of one matrix.
 class PackedBuffer {
  public:
   PackedBuffer() = default;
   explicit PackedBuffer(const PackedShape& shape);
 
-  PackedMatrix view() const;
-  std::size_t memory_bytes() const { return bytes_; }
+  PackedMatrix view() const { return packed_view(shape_, data_.get()); }
+  std::span<const std::byte> bytes() const { return {data_.get(), shape_.total_bytes()}; }
 
   std::span<std::uint8_t> codes();
   std::span<std::uint8_t> multipliers();
@@ -63,7 +69,6 @@ class PackedBuffer {
  private:
   PackedShape shape_;
   AlignedBytes data_;
-  std::size_t bytes_ = 0;
 };
 
 /// Gives row `index` of the matrix, unrotated, as f32 [in]. Called from several threads.

@@ -43,10 +43,7 @@ class Loader {
   }
 
   Linear linear(const std::string& name, std::size_t out, std::size_t in, WeightType type) const {
-    const TensorView& tensor = checkpoint_.require(name, {out, in});
-    Linear result(tensor.bytes, tensor.dtype, out, in, type);
-    checkpoint_.release(tensor);
-    return result;
+    return load_linear(checkpoint_, name, out, in, type);
   }
 
   ClippedLinear clipped_linear(const std::string& name, std::size_t out, std::size_t in) const {
@@ -75,7 +72,7 @@ class Loader {
   void check_order(const std::string& name, const char* side, float low, float high) const {
     // Written so that NaN fails too.
     if (low <= high) return;
-    throw ModelError(checkpoint_.require(name + ".linear.weight").file + ": tensor '" + name + "." + side +
+    throw ModelError(checkpoint_.find(name + "." + side + "_min")->file + ": tensor '" + name + "." + side +
                      "_min' is " + std::to_string(low) + ", expected at most " + side + "_max, " +
                      std::to_string(high));
   }

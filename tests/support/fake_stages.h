@@ -25,6 +25,7 @@
 ///   blind1     sample_frames throws ItemError for scene 1
 ///   truncated  the cutting stage throws ItemError at the end
 ///   breaks1    the cutting stage throws std::runtime_error before unit 1
+///   scans1     before unit 1, works on until the run stops
 ///   big        pictures of 1 MB rather than 300 bytes
 ///   id=...     tells inputs apart
 namespace reelfolio::test {
@@ -52,6 +53,7 @@ class FakeEngine : public engine::Engine {
   const engine::Tokenizer& tokenizer() const override { throw std::logic_error("the fake has no tokenizer"); }
   engine::EngineStats stats() const override;
   const std::string& fingerprint() const override { return fingerprint_; }
+  engine::ops::WeightType weights() const override { return engine::ops::WeightType::f32; }
 
   std::vector<std::size_t> call_sizes;       ///< requests of each call
   std::function<void(std::size_t)> on_call;  ///< called with the call's number, from 1
@@ -77,15 +79,18 @@ class RecordingSink : public stages::Sink {
 /// Counts events and checks that they come one at a time.
 class CountingProgress : public pipeline::Progress {
  public:
-  void run_started(std::size_t num_inputs) override;
-  void input_started(const std::string& name) override;
-  void unit_found() override;
-  void unit_done(const engine::EngineStats& stats) override;
-  void input_done(const stages::InputResult& result) override;
+  void run_started(std::span<const std::uint64_t> sizes) override;
+  void input_started(std::size_t input, const std::string& name) override;
+  void input_advanced(std::size_t input, double part) override;
+  void unit_found(std::size_t input) override;
+  void unit_done(std::size_t input, const engine::EngineStats& stats) override;
+  void input_done(std::size_t input, const stages::InputResult& result) override;
+  void tick(const engine::EngineStats& stats) override;
   void run_finished() override;
 
-  std::size_t announced = 0, started = 0, found = 0, done = 0, inputs = 0, finishes = 0;
+  std::size_t announced = 0, started = 0, found = 0, done = 0, inputs = 0, ticks = 0, finishes = 0;
   std::atomic<bool> overlapped{false};
+  std::function<void()> on_tick;
 
  private:
   template <class F>

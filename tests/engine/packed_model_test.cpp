@@ -1,0 +1,118 @@
+#include "engine/packed_model.h"
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "engine/engine.h"
+#include "engine/error.h"
+#include "tests/engine/model_files.h"
+#include "tests/support/catch.h"
+
+namespace fs = std::filesystem;
+using namespace reelfolio::engine;  // NOLINT: a test of the whole engine
+using reelfolio::testing::TempDir;
+
+namespace {
+
+const fs::path kSource = fs::path(REELFOLIO_SOURCE_DIR) / "samples/model";
+
+std::string contents(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+void pack(const fs::path& target, ops::WeightType weights) {
+  pack_model(kSource, target, weights, {}, {});
+}
+
+std::string answer(const fs::path& model, ops::WeightType weights) {
+  const auto engine = Engine::load(model, {.weights = weights, .threads = 1});
+  auto image = std::make_shared<RgbImage>(RgbImage{96, 64, std::vector<std::uint8_t>(96 * 64 * 3, 200)});
+  for (std::size_t i = 0; i < image->pixels.size() / 2; i += 3) image->pixels[i] = 20;
+  Request request;
+  request.messages = {{Role::user, {ImagePart{image, 70}, TextPart{"Describe the image."}}}};
+  request.max_tokens = 24;
+  return engine->answer({&request, 1}).front().text;
+}
+
+}  // namespace
+
+TEST_CASE("packed model: answers exactly as the same weights converted while loading") {
+  const TempDir folder;
+  for (const auto weights : {ops::WeightType::int8, ops::WeightType::int4, ops::WeightType::int2}) {
+    const fs::path target = folder.path() / std::string(ops::weight_type_name(weights));
+    pack(target, weights);
+    CHECK(packed_weights(Checkpoint::open(target)) == weights);
+    // A packed directory has its own type, whatever is asked for.
+    CHECK(answer(target, ops::WeightType::bf16) == answer(kSource, weights));
+  }
+}
+
+TEST_CASE("packed model: the same source gives the same bytes, in any folder") {
+  const TempDir folder;
+  std::size_t last_done = 0;
+  std::size_t last_total = 0;
+  pack_model(kSource, folder.path() / "a", ops::WeightType::int4,
+             [&](std::size_t done, std::size_t total) {
+               CHECK(done >= last_done);
+               last_done = done;
+               last_total = total;
+             },
+             {});
+  CHECK(last_done > last_total / 2);
+  fs::create_directory(folder.path() / "b");  // an empty folder may stand there
+  pack(folder.path() / "b", ops::WeightType::int4);
+  CHECK(contents(folder.path() / "a/packed.safetensors") == contents(folder.path() / "b/packed.safetensors"));
+  CHECK(contents(folder.path() / "a/tokenizer.json") == contents(kSource / "tokenizer.json"));
+}
+
+TEST_CASE("packed model: a stopped pack leaves nothing, an existing folder stays") {
+  const TempDir folder;
+  std::stop_source stop;
+  CHECK_THROWS_AS(pack_model(
+                      kSource, folder.path() / "a", ops::WeightType::int8,
+                      [&](std::size_t, std::size_t) { stop.request_stop(); }, stop.get_token()),
+                  PackCancelled);
+  CHECK(fs::is_empty(folder.path()));
+  std::ofstream(folder.path() / "mine") << "text";
+  CHECK_THROWS_WITH(pack(folder.path(), ops::WeightType::int8),
+                    folder.path().string() + ": exists and is not an empty folder");
+  CHECK(contents(folder.path() / "mine") == "text");
+  CHECK_THROWS_AS(pack(folder.path() / "mine/below", ops::WeightType::int8), PackWriteError);
+}
+
+TEST_CASE("packed model: damage of any kind is refused with the reason") {
+  const TempDir folder;
+  const fs::path target = folder.path() / "packed";
+  pack(target, ops::WeightType::int4);
+  const fs::path file = target / "packed.safetensors";
+  const std::string whole = contents(file);
+  const auto refusal = [&](const std::string& changed) -> std::string {
+    std::ofstream(file, std::ios::binary | std::ios::trunc) << changed;
+    try {
+      Engine::load(target, {.weights = ops::WeightType::bf16, .threads = 1});
+    } catch (const ModelError& error) {
+      return error.what();
+    }
+    return "accepted";
+  };
+  REQUIRE(refusal(whole) == "accepted");
+  std::string flipped = whole;
+  flipped[whole.size() / 4] = static_cast<char>(flipped[whole.size() / 4] ^ 1);
+  CHECK(refusal(flipped).find("does not match its checksum") != std::string::npos);
+  CHECK(refusal(whole.substr(0, whole.size() / 2)).find("packed.safetensors: tensor '") == 0);
+  CHECK(refusal("").find("packed.safetensors") == 0);
+  std::string version = whole;
+  const std::size_t place = version.find("\"reelfolio.packed\":\"1\"");
+  REQUIRE(place != std::string::npos);
+  version[place + 20] = '9';
+  CHECK(refusal(version) ==
+        "packed.safetensors: is packed in version '9', expected '1'; pack the model again");
+  std::string other = whole;
+  const std::size_t weights = other.find("\"int4\"");
+  REQUIRE(weights != std::string::npos);
+  other[weights + 4] = '2';
+  CHECK(refusal(other).find("bytes, expected") != std::string::npos);
+}
