@@ -37,7 +37,7 @@ const Entry kEntries[] = {
 std::vector<const AttentionKernel*> attention_kernels() {
   std::vector<const AttentionKernel*> kernels;
   for (const Entry& entry : kEntries) {
-    if (entry.runs_here()) kernels.push_back(entry.kernel);
+    if (within_kernel_limit(entry.row_table) && entry.runs_here()) kernels.push_back(entry.kernel);
   }
   return kernels;
 }

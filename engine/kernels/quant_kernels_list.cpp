@@ -2,16 +2,19 @@
 
 #include <cstring>
 
+#include "engine/kernels/row_kernels.h"
+
 namespace reelfolio::engine::kernels {
 namespace {
 
 #if defined(__x86_64__)
 bool has_avx512vnni() {
-  return __builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512bw") != 0 &&
-         __builtin_cpu_supports("avx512vl") != 0 && __builtin_cpu_supports("avx512vnni") != 0;
+  return within_kernel_limit("avx512") && __builtin_cpu_supports("avx512f") != 0 &&
+         __builtin_cpu_supports("avx512bw") != 0 && __builtin_cpu_supports("avx512vl") != 0 &&
+         __builtin_cpu_supports("avx512vnni") != 0;
 }
 bool has_avx2() {
-  return __builtin_cpu_supports("avx2") != 0;
+  return within_kernel_limit("avx2") && __builtin_cpu_supports("avx2") != 0;
 }
 #endif
 bool always() {

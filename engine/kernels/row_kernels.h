@@ -47,6 +47,11 @@ struct RowKernels {
                         std::size_t size, float* out, std::size_t out_stride);
 };
 
+/// False where the environment's REELFOLIO_KERNEL_LIMIT ("avx2" or "ref") names less than
+/// `name`: kernels of that instruction set then count as missing from the processor, so that
+/// tests see what older machines do. oneDNN has its own ONEDNN_MAX_CPU_ISA.
+bool within_kernel_limit(std::string_view name);
+
 /// The table in use: the best that the processor runs, unless `force` chose another.
 const RowKernels& row_kernels();
 

@@ -1,5 +1,8 @@
 #include "engine/kernels/row_kernels.h"
 
+#include <cstdlib>
+#include <string>
+
 namespace reelfolio::engine::kernels {
 
 extern const RowKernels row_kernels_ref;
@@ -29,9 +32,13 @@ const Entry kEntries[] = {
     {&row_kernels_ref, [] { return true; }},
 };
 
+bool usable(const Entry& entry) {
+  return within_kernel_limit(entry.table->name) && entry.runs_here();
+}
+
 const RowKernels* best() {
   for (const Entry& entry : kEntries) {
-    if (entry.runs_here()) return entry.table;
+    if (usable(entry)) return entry.table;
   }
   return &row_kernels_ref;
 }
@@ -43,6 +50,16 @@ const RowKernels*& current() {
 
 }  // namespace
 
+bool within_kernel_limit(std::string_view name) {
+  static const std::string limit = [] {
+    const char* value = std::getenv("REELFOLIO_KERNEL_LIMIT");
+    return std::string(value == nullptr ? "" : value);
+  }();
+  if (limit == "ref") return name == "ref";
+  if (limit == "avx2") return name == "ref" || name == "avx2";
+  return true;
+}
+
 const RowKernels& row_kernels() {
   return *current();
 }
@@ -53,7 +70,7 @@ bool force_row_kernels(std::string_view name) {
     return true;
   }
   for (const Entry& entry : kEntries) {
-    if (name == entry.table->name && entry.runs_here()) {
+    if (name == entry.table->name && usable(entry)) {
       current() = entry.table;
       return true;
     }

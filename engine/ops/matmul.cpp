@@ -3,17 +3,20 @@
 #include <omp.h>
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <optional>
+#include <string_view>
 #include <tuple>
 #include <utility>
 #include <vector>
 
 #include "engine/aligned_memory.h"
+#include "engine/kernels/row_kernels.h"
 #include "engine/ops/gather.h"
 #include "engine/ops/onednn.h"
+#include "engine/ops/panel_linear.h"
 #include "engine/ops/quantized_linear.h"
 
 namespace reelfolio::engine::ops {
@@ -31,7 +34,7 @@ class Kernel {
     const auto layout =
         describe_matmul({{Dim(kLayoutRows), in_}, type, Tag::ab}, {{in_, out_}, type, Tag::any},
                         {{Dim(kLayoutRows), out_}, Type::f32, Tag::ab});
-    usable_ = type == Type::f32 || !is_reference(layout);
+    usable_ = has_fixed_sums(layout);
     weights_ = layout.weights_desc();
   }
 
@@ -63,8 +66,9 @@ class Kernel {
   std::map<std::pair<std::size_t, int>, CompiledMatmul> compiled_;
 };
 
-/// Null where oneDNN has no fast matmul of that type on this processor.
+/// Null where oneDNN has no suitable product of that type on this processor.
 std::shared_ptr<Kernel> shared_kernel(std::size_t out, std::size_t in, Type type) {
+  if (std::string_view(kernels::row_kernels().name) != "avx512") return nullptr;
   static std::mutex mutex;
   static std::map<std::tuple<std::size_t, std::size_t, Type>, std::weak_ptr<Kernel>> kernels;
   const std::lock_guard lock(mutex);
@@ -74,7 +78,7 @@ std::shared_ptr<Kernel> shared_kernel(std::size_t out, std::size_t in, Type type
     try {
       kernel = std::make_shared<Kernel>(out, in, type);
     } catch (const dnnl::error& error) {
-      if (type == Type::f32 || error.status != dnnl_unimplemented) throw;
+      if (error.status != dnnl_unimplemented) throw;
       return nullptr;
     }
     if (!kernel->usable()) return nullptr;
@@ -96,9 +100,9 @@ Type onednn_type(DType dtype) {
   }
 }
 
-/// The matrix in `type`, [out, in]; `rounded` passes values through bf16 on the way to f32.
+/// The matrix in `type`, [out, in].
 AlignedBytes converted(std::span<const std::byte> bytes, DType dtype, std::size_t out, std::size_t in,
-                       Type type, bool rounded) {
+                       Type type) {
   AlignedBytes result = allocate_aligned(out * in * (type == Type::bf16 ? 2 : 4));
 #pragma omp parallel
   {
@@ -110,12 +114,7 @@ AlignedBytes converted(std::span<const std::byte> bytes, DType dtype, std::size_
         auto* target = reinterpret_cast<std::uint16_t*>(result.get()) + r * in;
         for (std::size_t c = 0; c < in; ++c) target[c] = f32_to_bf16(row[c]);
       } else {
-        auto* target = reinterpret_cast<float*>(result.get()) + r * in;
-        if (rounded) {
-          for (std::size_t c = 0; c < in; ++c) target[c] = bf16_to_f32(f32_to_bf16(row[c]));
-        } else {
-          std::copy(row.begin(), row.end(), target);
-        }
+        std::copy(row.begin(), row.end(), reinterpret_cast<float*>(result.get()) + r * in);
       }
     }
   }
@@ -135,9 +134,9 @@ void round_row(const float* x, std::uint16_t* y, std::size_t count) {
 }
 
 /// Activations as the primitive wants them: [padded rows, in], dense, padding zero.
-const void* prepare(ConstMatrix x, std::size_t padded, Type type, bool rounded, Scratch& scratch) {
+const void* prepare(ConstMatrix x, std::size_t padded, Type type, Scratch& scratch) {
   const std::size_t in = x.cols;
-  if (type == Type::f32 && !rounded && padded == x.rows && x.stride == in) return x.data;
+  if (type == Type::f32 && padded == x.rows && x.stride == in) return x.data;
   const std::size_t element = type == Type::bf16 ? 2 : 4;
   std::byte* data = scratch.get(padded * in * element);
 #pragma omp parallel for schedule(static) if (x.rows > 4)
@@ -147,9 +146,6 @@ const void* prepare(ConstMatrix x, std::size_t padded, Type type, bool rounded, 
       std::memset(target, 0, in * element);
     } else if (type == Type::bf16) {
       round_row(x.data + r * x.stride, reinterpret_cast<std::uint16_t*>(target), in);
-    } else if (rounded) {
-      auto* values = reinterpret_cast<float*>(target);
-      for (std::size_t c = 0; c < in; ++c) values[c] = bf16_to_f32(f32_to_bf16(x.data[r * x.stride + c]));
     } else {
       std::memcpy(target, x.data + r * x.stride, in * element);
     }
@@ -163,7 +159,7 @@ struct Linear::Impl {
   std::size_t out = 0;
   std::size_t in = 0;
   Type type = Type::f32;
-  bool rounded = false;  ///< f32 products of numbers rounded to bf16
+  std::optional<PanelLinear> panels;  ///< instead of `kernel` and `packed`
   std::shared_ptr<Kernel> kernel;
   AlignedBytes packed;
   std::size_t packed_bytes = 0;
@@ -189,14 +185,12 @@ Linear::Linear(std::span<const std::byte> bytes, DType dtype, std::size_t out, s
     impl.owner = std::move(buffer);
     return;
   }
-  if (type == WeightType::bf16) {
-    impl.type = Type::bf16;
-    impl.kernel = shared_kernel(out, in, Type::bf16);
-    impl.rounded = impl.kernel == nullptr;
-  }
+  impl.type = type == WeightType::bf16 ? Type::bf16 : Type::f32;
+  impl.kernel = shared_kernel(out, in, impl.type);
   if (!impl.kernel) {
-    impl.type = Type::f32;
-    impl.kernel = shared_kernel(out, in, Type::f32);
+    impl.panels.emplace(bytes, dtype, out, in, type == WeightType::bf16);
+    impl.packed_bytes = impl.panels->memory_bytes();
+    return;
   }
 
   const dnnl::memory::desc& target = impl.kernel->weights();
@@ -207,8 +201,8 @@ Linear::Linear(std::span<const std::byte> bytes, DType dtype, std::size_t out, s
   const Dim cols = Dim(in);
   AlignedBytes temporary;
   const void* source = bytes.data();
-  if (onednn_type(dtype) != impl.type || impl.rounded) {
-    temporary = converted(bytes, dtype, out, in, impl.type, impl.rounded);
+  if (onednn_type(dtype) != impl.type) {
+    temporary = converted(bytes, dtype, out, in, impl.type);
     source = temporary.get();
   }
   const dnnl::memory::desc plain({cols, rows}, impl.type, dnnl::memory::dims{1, cols});
@@ -239,6 +233,10 @@ void Linear::apply(const LinearInput& input_rows, Matrix y) const {
   const Impl& impl = *impl_;
   const ConstMatrix x = input_rows.values();
   assert(x.cols == impl.in && y.cols == impl.out && x.rows == y.rows);
+  if (impl.panels) {
+    impl.panels->apply(x, y);
+    return;
+  }
   if (impl.quantized) {
     impl.quantized->apply(input_rows.quantized(), y);
     return;
@@ -254,7 +252,7 @@ void Linear::apply(const LinearInput& input_rows, Matrix y) const {
     const bool direct = padded == rows && result.stride == impl.out;
     float* output =
         direct ? result.data : reinterpret_cast<float*>(y_scratch.get(padded * impl.out * sizeof(float)));
-    const void* input = prepare(part, padded, impl.type, impl.rounded, x_scratch);
+    const void* input = prepare(part, padded, impl.type, x_scratch);
     compiled.run(input, impl.packed.get(), output);
     if (!direct) {
 #pragma omp parallel for schedule(static) if (rows > 4)
@@ -276,56 +274,6 @@ const quant::PackedMatrix* Linear::packed() const {
 }
 std::size_t Linear::memory_bytes() const {
   return impl_->packed_bytes;
-}
-
-namespace {
-
-/// CompiledMatmul products of two activations, by sizes, strides and threads.
-const CompiledMatmul& activation_kernel(std::size_t m, std::size_t n, std::size_t k, std::size_t a_stride,
-                                        std::size_t b_stride, std::size_t c_stride, bool transposed) {
-  using Key = std::array<std::size_t, 8>;
-  // Shapes vary with sequence lengths; beyond this many the old ones are dropped.
-  constexpr std::size_t kKept = 256;
-  thread_local std::map<Key, CompiledMatmul> kernels;
-  const Key key{m,
-                n,
-                k,
-                a_stride,
-                b_stride,
-                c_stride,
-                transposed ? 1U : 0U,
-                static_cast<std::size_t>(omp_get_max_threads())};
-  const auto found = kernels.find(key);
-  if (found != kernels.end()) return found->second;
-  if (kernels.size() >= kKept) kernels.clear();
-  const auto strides = [](std::size_t rows, std::size_t columns) {
-    return dnnl::memory::dims{Dim(rows), Dim(columns)};
-  };
-  CompiledMatmul made;
-  made.a = {{Dim(m), Dim(k)}, Type::f32, strides(a_stride, 1)};
-  made.b = {{Dim(k), Dim(n)}, Type::f32, transposed ? strides(1, b_stride) : strides(b_stride, 1)};
-  made.c = {{Dim(m), Dim(n)}, Type::f32, strides(c_stride, 1)};
-  made.primitive = dnnl::matmul(describe_matmul(made.a, made.b, made.c));
-  return kernels.emplace(key, std::move(made)).first->second;
-}
-
-void multiply(ConstMatrix a, ConstMatrix b, Matrix c, bool transposed) {
-  if (c.rows == 0 || c.cols == 0) return;
-  const CompiledMatmul& compiled =
-      activation_kernel(a.rows, c.cols, a.cols, a.stride, b.stride, c.stride, transposed);
-  compiled.run(a.data, b.data, c.data);
-}
-
-}  // namespace
-
-void matmul_abt(ConstMatrix a, ConstMatrix b, Matrix c) {
-  assert(a.cols == b.cols && c.rows == a.rows && c.cols == b.rows);
-  multiply(a, b, c, true);
-}
-
-void matmul_ab(ConstMatrix a, ConstMatrix b, Matrix c) {
-  assert(a.cols == b.rows && c.rows == a.rows && c.cols == b.cols);
-  multiply(a, b, c, false);
 }
 
 namespace {
@@ -394,8 +342,10 @@ std::string matmul_description() {
     default:
       isa = "isa " + std::to_string(static_cast<int>(dnnl::get_effective_cpu_isa()));
   }
+  const std::string table = kernels::row_kernels().name;
+  const std::string own = table == "avx512" ? "" : "; own " + table + " kernels";
   return "oneDNN " + std::to_string(version->major) + "." + std::to_string(version->minor) + "." +
-         std::to_string(version->patch) + ", " + isa;
+         std::to_string(version->patch) + ", " + isa + own;
 }
 
 }  // namespace reelfolio::engine::ops

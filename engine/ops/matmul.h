@@ -21,7 +21,6 @@ namespace reelfolio::engine::ops {
 /// How a linear layer keeps its weights and computes.
 ///   f32   f32 weights, f32 products
 ///   bf16  bf16 weights; activations rounded to bf16, products summed in f32.
-///         Where the processor has no bf16 matmul, f32 products of the same rounded numbers.
 ///   int8, int4, int2
 ///         integers with scales (engine/quant); activations rounded to int8, one scale a row;
 ///         exact integer sums.
@@ -36,14 +35,13 @@ constexpr bool is_quantized(WeightType type) {
   return type != WeightType::f32 && type != WeightType::bf16;
 }
 
-/// y = x W^T for a fixed W [out, in], kept in the memory layout that oneDNN picks for it.
+/// y = x W^T for a fixed W [out, in], kept in the memory layout that oneDNN picks for it, or
+/// in that of kernels/panel_matmul.h where oneDNN has no AVX-512 kernel or other row kernels
+/// than "avx512" are in use at construction.
 ///
 /// Owns its copy of the weights. Immutable after construction apart from a cache
 /// of compiled primitives, one per number of rows (rounded up, see the .cpp).
-/// Where oneDNN has its AVX-512 kernels (avx512_core and up), a row's bits depend neither
-/// on the number of threads nor on the other rows. With DNNL_MAX_CPU_ISA=AVX2 oneDNN 2.6
-/// splits sums by both: results then agree to rounding only, and the tests that compare
-/// bits fail there.
+/// A row's bits depend neither on the number of threads nor on the other rows.
 class Linear {
  public:
   /// weights: `bytes` holds out*in elements of `dtype` (f32, f16 or bf16), row-major
@@ -73,17 +71,13 @@ class Linear {
   std::unique_ptr<Impl> impl_;
 };
 
-/// c = a b^T (a [m, k], b [n, k], c [m, n]) and c = a b (b [k, n]), f32, both operands
-/// activations: attention scores and weighted values. Strides allowed.
-void matmul_abt(ConstMatrix a, ConstMatrix b, Matrix c);
-void matmul_ab(ConstMatrix a, ConstMatrix b, Matrix c);
-
 /// Number of threads for every operation of the engine (OpenMP's setting for the
 /// calling thread). n >= 1.
 void set_num_threads(int n);
 int num_threads();
 
-/// "oneDNN 2.6.3, avx512_core_bf16": for logs and the run report.
+/// "oneDNN 2.6.3, avx512_core_bf16", or "oneDNN 2.6.3, avx2; own avx2 kernels": for logs and
+/// the run report.
 std::string matmul_description();
 
 }  // namespace reelfolio::engine::ops

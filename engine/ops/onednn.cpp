@@ -28,6 +28,11 @@ bool is_reference(const dnnl::matmul::primitive_desc& description) {
   return std::string_view(description.impl_info_str()).find("ref") != std::string_view::npos;
 }
 
+bool has_fixed_sums(const dnnl::matmul::primitive_desc& description) {
+  const std::string_view name = description.impl_info_str();
+  return name.find("brg") != std::string_view::npos && name.find("avx512") != std::string_view::npos;
+}
+
 dnnl::memory borrowed(const dnnl::memory::desc& description, const void* data) {
   return dnnl::memory(description, cpu(), const_cast<void*>(data));
 }

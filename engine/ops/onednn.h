@@ -22,6 +22,10 @@ dnnl::matmul::primitive_desc describe_matmul(const dnnl::memory::desc& a, const 
 /// The reference loops of oneDNN are correct and hundreds of times too slow.
 bool is_reference(const dnnl::matmul::primitive_desc& description);
 
+/// True for oneDNN's AVX-512 kernels made of small blocks, each of whose sums one thread takes
+/// in one order. Its other products split sums by the number of rows and threads.
+bool has_fixed_sums(const dnnl::matmul::primitive_desc& description);
+
 /// oneDNN takes mutable pointers for inputs as well; it does not write to those.
 dnnl::memory borrowed(const dnnl::memory::desc& description, const void* data);
 
