@@ -12,6 +12,7 @@
 #include "engine/kernels/attention.h"
 #include "engine/kernels/quant_kernels.h"
 #include "engine/kernels/row_kernels.h"
+#include "engine/packed_model.h"
 #include "engine/sampling/sampler.h"
 #include "engine/text/decoder.h"
 #include "engine/vision/preprocess.h"
@@ -376,7 +377,6 @@ BenchResult run_bench(const BenchOptions& options, const std::function<void(std:
   result.context = options.context;
   result.matmul_kernels = ops::matmul_description();
   result.row_kernels = kernels::row_kernels().name;
-  result.attention_kernel = kernels::best_attention_kernel(options.weights).name;
   result.quant_kernels = kernels::quant_kernels().name;
 
   std::vector<Work> works;
@@ -396,9 +396,13 @@ BenchResult run_bench(const BenchOptions& options, const std::function<void(std:
       result.model = dir.string();
       const auto start = Clock::now();
       ModelConfig config = load_model_config(dir);
-      bench.emplace(options, std::move(config), Checkpoint::open(dir), result.weights);
+      Checkpoint checkpoint = Checkpoint::open(dir);
+      result.weights = packed_weights(checkpoint).value_or(options.weights);
+      verify_packed_model(checkpoint, config);
+      bench.emplace(options, std::move(config), std::move(checkpoint), result.weights);
       result.load_s = seconds_since(start);
     }
+    result.attention_kernel = kernels::best_attention_kernel(result.weights).name;
     result.text_weight_bytes = bench->text_weight_bytes();
     result.load_peak_rss_bytes = peak_rss_bytes();
     for (const BenchCase& each : kCases) {

@@ -47,16 +47,33 @@ struct Codebook {
       for (int c = 0; c < count; ++c) levels[m][c] = tables.level[m][c];
     }
   }
-  float error(int multiplier, const float* values, std::size_t n, float limit) const {
-    float sum = 0.0F;
-    for (std::size_t i = 0; i < n; ++i) {
-      const int c = nearest(levels[multiplier].data(), count, values[i]);
-      const float d = values[i] - static_cast<float>(levels[multiplier][c]);
-      sum += d * d;
-      if ((i & 31U) == 31U && sum >= limit) break;
+
+  /// Squared error of a group's values rounded to the levels of `multiplier`.
+  float error(int multiplier, const std::array<float, kGroup>& values, std::size_t n) const {
+    // All values at once, level by level: a value takes the step to each level whose lower
+    // boundary it has passed. Loops without branches become vector code.
+    std::array<float, kGroup> rounded{};
+    const auto& level = levels[multiplier];
+    rounded.fill(static_cast<float>(level[0]));
+    for (int c = 1; c < count; ++c) {
+      const float boundary = 0.5F * static_cast<float>(level[c - 1] + level[c]);
+      const auto step = static_cast<float>(level[c] - level[c - 1]);
+      for (std::size_t i = 0; i < kGroup; ++i) rounded[i] += values[i] > boundary ? step : 0.0F;
     }
+    // Eight sums side by side, in an order that is part of the packed format.
+    std::array<float, 8> sums{};
+    for (std::size_t i = 0; i < n / 8 * 8; i += 8) {
+      for (std::size_t lane = 0; lane < 8; ++lane) {
+        const float d = values[i + lane] - rounded[i + lane];
+        sums[lane] += d * d;
+      }
+    }
+    float sum = 0.0F;
+    for (const float part : sums) sum += part;
+    for (std::size_t i = n / 8 * 8; i < n; ++i) sum += (values[i] - rounded[i]) * (values[i] - rounded[i]);
     return sum;
   }
+
   int count;
   std::array<std::array<int, 16>, kMaxMultiplier + 1> levels{};
 };
@@ -125,7 +142,7 @@ void pack_row_block(const LowBitShape& shape, std::size_t block, std::span<const
       for (const float trial : kTrials) {
         const auto m = static_cast<int>(std::lround(trial * scales[g] / largest * kMaxMultiplier));
         const int clamped = std::clamp(m, 0, kMaxMultiplier);
-        const float error = book.error(clamped, scaled.data(), count, best_error);
+        const float error = book.error(clamped, scaled, count);
         if (error < best_error) {
           best_error = error;
           best = clamped;

@@ -15,6 +15,7 @@ import collections
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -59,6 +60,17 @@ def write_number(random_, data, _):
     return data[:at] + number.to_bytes(size, random_.choice(["little", "big"])) + data[at + size :]
 
 
+def write_field(random_, data, others):
+    """A number behind a name of four letters: boxes of MP4, chunks of RIFF and PNG."""
+    names = [match.end() for match in re.finditer(rb"[A-Za-z]{4}", data)]
+    if not names:
+        return write_number(random_, data, others)
+    at = random_.choice(names) + random_.randrange(0, 40, 4)
+    size = random_.choice([4, 8])
+    number = random_.choice(INTERESTING) & ((1 << (8 * size)) - 1)
+    return data[:at] + number.to_bytes(size, random_.choice(["little", "big"])) + data[at + size :]
+
+
 def delete_span(random_, data, _):
     at = place(random_, data)
     return data[:at] + data[at + random_.choice([1, 4, 64, 4096]) :]
@@ -90,7 +102,7 @@ def join(random_, data, others):
 
 
 MUTATIONS = [truncate, cut_front, flip_bytes, flip_bytes, write_number, write_number, delete_span, insert_span]
-MUTATIONS += [repeat_span, zero_span, other_header, join]
+MUTATIONS += [repeat_span, zero_span, other_header, join, write_field, write_field]
 
 
 def damaged(random_, data, others):
