@@ -30,7 +30,7 @@ struct Batch {
 /// Memory of a forward pass, kept for the next.
 struct Workspace {
   MatrixBuffer x, late_x, hidden, branch;
-  MatrixBuffer per_layer, late_per_layer;
+  MatrixBuffer per_layer, late_per_layer, late_early_inputs;
   MatrixBuffer q, k, v, context;
   MatrixBuffer gate, up, gated;
 };
@@ -70,10 +70,15 @@ struct TextDecoder::Impl {
   /// Finished per-layer inputs of layers first .. last - 1: out [rows, (last - first) * P].
   void per_layer_inputs(const Batch& batch, ConstMatrix x, std::size_t first, std::size_t last,
                         MatrixBuffer& out, const DecoderObserver& observer);
-  /// One layer over all rows of `batch`; x is changed in place.
-  void layer(std::size_t index, const Batch& batch, Matrix x, ConstMatrix per_layer,
+  /// One layer over all rows of `batch`; x is changed in place. `keys_stored`: its keys and
+  /// values are in the caches already.
+  void layer(std::size_t index, const Batch& batch, Matrix x, ConstMatrix per_layer, bool keys_stored,
              const DecoderObserver& observer);
-  void attention(std::size_t index, const Batch& batch, const DecoderObserver& observer);
+  /// q of `input` against the stored keys and values, into work.branch.
+  void attention(std::size_t index, const Batch& batch, const ops::LinearInput& input,
+                 const DecoderObserver& observer);
+  /// Keys and values of one layer for the rows of `batch` into their caches.
+  void store_keys_values(std::size_t index, const Batch& batch, const ops::LinearInput& input);
   /// x += RMSNorm(branch; weight)
   void add_normed(ConstVector weight, Matrix x);
 
@@ -122,35 +127,39 @@ void TextDecoder::Impl::per_layer_inputs(const Batch& batch, ConstMatrix x, std:
   }
 }
 
-void TextDecoder::Impl::attention(std::size_t index, const Batch& batch, const DecoderObserver& observer) {
+void TextDecoder::Impl::store_keys_values(std::size_t index, const Batch& batch,
+                                          const ops::LinearInput& input) {
   const TextLayerConfig& shape = config.layers[index];
   const TextLayerWeights& layer_weights = weights.layers[index];
-  const ConstMatrix h = std::as_const(work.hidden).view();
-  const ops::LinearInput input(h);
-  work.q.resize(h.rows, config.num_attention_heads * shape.head_dim);
+  const std::size_t heads = shape.num_key_value_heads;
+  work.k.resize(input.values().rows, heads * shape.head_dim);
+  work.v.resize(input.values().rows, heads * shape.head_dim);
+  layer_weights.k_proj().apply(input, work.k.view());
+  layer_weights.v_proj().apply(input, work.v.view());
+  ops::rms_norm_heads(work.k.view(), heads, layer_weights.k_norm, config.rms_norm_eps, work.k.view());
+  ops::rope_heads(work.k.view(), heads, ropes[index], batch.positions);
+  ops::rms_norm_heads(work.v.view(), heads, {}, config.rms_norm_eps, work.v.view());
+  for (std::size_t i = 0; i < batch.runs.size(); ++i) {
+    const QueryRun& run = batch.runs[i];
+#pragma omp parallel for schedule(static) if (run.rows > 16)
+    for (std::size_t r = 0; r < run.rows; ++r) {
+      batch.caches[i]->store(index, run.first_position + r, work.k.row(run.first_row + r),
+                             work.v.row(run.first_row + r));
+    }
+  }
+}
+
+void TextDecoder::Impl::attention(std::size_t index, const Batch& batch, const ops::LinearInput& input,
+                                  const DecoderObserver& observer) {
+  const TextLayerConfig& shape = config.layers[index];
+  const TextLayerWeights& layer_weights = weights.layers[index];
+  const std::size_t rows = input.values().rows;
+  work.q.resize(rows, config.num_attention_heads * shape.head_dim);
   layer_weights.q_proj().apply(input, work.q.view());
   ops::rms_norm_heads(work.q.view(), config.num_attention_heads, layer_weights.q_norm, config.rms_norm_eps,
                       work.q.view());
   ops::rope_heads(work.q.view(), config.num_attention_heads, ropes[index], batch.positions);
-  if (layer_weights.own_kv) {
-    const std::size_t heads = shape.num_key_value_heads;
-    work.k.resize(h.rows, heads * shape.head_dim);
-    work.v.resize(h.rows, heads * shape.head_dim);
-    layer_weights.k_proj().apply(input, work.k.view());
-    layer_weights.v_proj().apply(input, work.v.view());
-    ops::rms_norm_heads(work.k.view(), heads, layer_weights.k_norm, config.rms_norm_eps, work.k.view());
-    ops::rope_heads(work.k.view(), heads, ropes[index], batch.positions);
-    ops::rms_norm_heads(work.v.view(), heads, {}, config.rms_norm_eps, work.v.view());
-    for (std::size_t i = 0; i < batch.runs.size(); ++i) {
-      const QueryRun& run = batch.runs[i];
-#pragma omp parallel for schedule(static) if (run.rows > 16)
-      for (std::size_t r = 0; r < run.rows; ++r) {
-        batch.caches[i]->store(index, run.first_position + r, work.k.row(run.first_row + r),
-                               work.v.row(run.first_row + r));
-      }
-    }
-  }
-  work.context.resize(h.rows, work.q.cols());
+  work.context.resize(rows, work.q.cols());
   attend(batch.runs, std::as_const(work.q).view(), config.num_attention_heads, shape.kv_layer,
          shape.type == LayerType::sliding ? config.sliding_window : 0, work.context.view());
   if (observer) observer("attn_context", index, std::as_const(work.context).view());
@@ -163,14 +172,18 @@ void TextDecoder::Impl::add_normed(ConstVector weight, Matrix x) {
 }
 
 void TextDecoder::Impl::layer(std::size_t index, const Batch& batch, Matrix x, ConstMatrix per_layer,
-                              const DecoderObserver& observer) {
+                              bool keys_stored, const DecoderObserver& observer) {
   const TextLayerWeights& w = weights.layers[index];
   const float eps = config.rms_norm_eps;
   work.hidden.resize(x.rows, x.cols);
   work.branch.resize(x.rows, x.cols);
 
   ops::rms_norm(x, w.input_layernorm, eps, work.hidden.view());
-  attention(index, batch, observer);
+  {
+    const ops::LinearInput input(std::as_const(work.hidden).view());
+    if (w.own_kv && !keys_stored) store_keys_values(index, batch, input);
+    attention(index, batch, input, observer);
+  }
   add_normed(w.post_attention_layernorm, x);
 
   ops::rms_norm(x, w.pre_feedforward_layernorm, eps, work.hidden.view());
@@ -275,17 +288,38 @@ void TextDecoder::forward(std::span<const SequenceStep> steps, MatrixBuffer& log
                           work.late_per_layer, observer);
   }
 
-  for (std::size_t i = 0; i < shared_from; ++i) {
-    impl.layer(i, batch, work.x.view(),
-               std::as_const(work.per_layer).view().col_block(i * per_layer_size, per_layer_size), observer);
+  const auto early_inputs = [&](std::size_t i) {
+    return std::as_const(work.per_layer).view().col_block(i * per_layer_size, per_layer_size);
+  };
+  // Of the last layer with keys of its own, rows without logits give just those: what else
+  // the layer would make of them nobody reads.
+  const std::size_t whole_layers = late.rows() < batch.rows() ? shared_from - 1 : shared_from;
+  for (std::size_t i = 0; i < whole_layers; ++i) {
+    impl.layer(i, batch, work.x.view(), early_inputs(i), false, observer);
+  }
+  if (whole_layers < shared_from) {
+    work.hidden.resize(batch.rows(), hidden);
+    ops::rms_norm(std::as_const(work.x).view(), impl.weights.layers[whole_layers].input_layernorm,
+                  config.rms_norm_eps, work.hidden.view());
+    impl.store_keys_values(whole_layers, batch, ops::LinearInput(std::as_const(work.hidden).view()));
   }
   logits.resize(late.rows(), config.vocab_size);
   if (late.rows() > 0) {
     gather_late();
+    if (whole_layers < shared_from) {
+      work.late_early_inputs.resize(late.rows(), per_layer_size);
+      for (std::size_t r = 0; r < late_rows.size(); ++r) {
+        const auto source = early_inputs(whole_layers).row(late_rows[r]);
+        std::copy(source.begin(), source.end(), work.late_early_inputs.row(r).begin());
+      }
+      impl.layer(whole_layers, late, work.late_x.view(), std::as_const(work.late_early_inputs).view(), true,
+                 observer);
+    }
     for (std::size_t i = shared_from; i < config.num_hidden_layers; ++i) {
       const std::size_t column = (i - shared_from) * per_layer_size;
       impl.layer(i, late, work.late_x.view(),
-                 std::as_const(work.late_per_layer).view().col_block(column, per_layer_size), observer);
+                 std::as_const(work.late_per_layer).view().col_block(column, per_layer_size), false,
+                 observer);
     }
     work.hidden.resize(late.rows(), hidden);
     ops::rms_norm(std::as_const(work.late_x).view(), impl.weights.norm, config.rms_norm_eps,

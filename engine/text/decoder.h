@@ -44,8 +44,9 @@ struct SequenceStep {
 /// The placeholders of pictures, sound and video look up pad_token_id in both tables, also
 /// where the model itself generates one.
 ///
-/// Positions without logits pass through the layers below first_kv_shared_layer only: the
-/// rest write no keys or values, so nothing else can see the difference.
+/// Positions without logits pass through the layers below first_kv_shared_layer only, and of
+/// the last of those give just their keys and values: the rest write none, so nothing else can
+/// see the difference.
 ///
 /// All of the decoder's own operations treat rows one by one in a fixed order. Whether a
 /// row's bits are free of the batch and of the thread count is therefore decided by
