@@ -1,7 +1,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <csignal>
 #include <memory>
 #include <string>
 #include <utility>
@@ -9,6 +8,7 @@
 
 #include "cli/commands.h"
 #include "cli/interrupts.h"
+#include "cli/load_engine.h"
 #include "engine/engine.h"
 #include "pipeline/error.h"
 #include "stages/probe.h"
@@ -34,6 +34,8 @@ class Collector final : public stages::Emitter {
     errors.push_back(error);
   }
   std::vector<stages::Item> items;
+  bool stopped() const override { return stop_.stop_requested(); }
+
   std::vector<stages::ItemError> errors;
 
  private:
@@ -49,7 +51,8 @@ class PictureSource {
 
   /// The pictures of a file, in its order. Throws ItemError.
   std::vector<stages::Picture> pictures(const std::string& file) const {
-    const auto input = std::make_shared<stages::InputFile>(stages::probe_input(file, file));
+    const auto input = std::make_shared<stages::InputFile>(
+        stages::probe_input(file, file, [this] { return stop_.stop_requested(); }));
     std::vector<stages::Item> items = {{input, nullptr, {}}};
     switch (input->media) {
       case stages::MediaKind::image:
@@ -118,10 +121,6 @@ class PictureSource {
   std::stop_token stop_;
 };
 
-ExitCode interrupted(int signal) {
-  return signal == SIGTERM ? ExitCode::terminated : ExitCode::interrupted;
-}
-
 }  // namespace
 
 ExitCode ask_command(const AskFlags& flags) {
@@ -142,13 +141,12 @@ ExitCode ask_command(const AskFlags& flags) {
       console.error(file + ": " + error.what());
       return ExitCode::inputs_failed;
     } catch (const stages::Cancelled&) {
-      return interrupted(interrupts.signal());
+      return interrupts.exit_code();
     }
   }
   message.parts.emplace_back(engine::TextPart{flags.question});
 
-  const auto engine =
-      engine::Engine::load(model.path, {.weights = model.weights, .threads = settings.threads});
+  const auto engine = load_engine(model.path, {.weights = model.weights, .threads = settings.threads});
   engine::Request request;
   request.messages.push_back(std::move(message));
   request.thinking = flags.thinking;
@@ -167,7 +165,7 @@ ExitCode ask_command(const AskFlags& flags) {
   const engine::Answer& answer = answers.front();
   print(streams ? "\n" : answer.text + "\n");
   if (answer.thinking) console.info("thoughts: " + *answer.thinking);
-  if (answer.finish_reason == engine::FinishReason::cancelled) return interrupted(interrupts.signal());
+  if (answer.finish_reason == engine::FinishReason::cancelled) return interrupts.exit_code();
   if (answer.finish_reason != engine::FinishReason::stop) {
     console.warning("the answer was cut off: " +
                     std::string(engine::finish_reason_name(answer.finish_reason)));

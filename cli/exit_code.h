@@ -11,6 +11,7 @@ enum class ExitCode {
   model = 4,
   output = 5,
   locked = 11,
+  hung_up = 129,      ///< SIGHUP
   interrupted = 130,  ///< SIGINT
   terminated = 143,   ///< SIGTERM
 };

@@ -1,12 +1,16 @@
 #include "cli/options.h"
 
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <charconv>
 #include <cstdlib>
 #include <limits>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 #include "cli/cpu_count.h"
@@ -14,6 +18,7 @@
 #include "pipeline/names.h"
 #include "pipeline/param_values.h"
 #include "stages/nearest_name.h"
+#include "stages/system_message.h"
 
 namespace reelfolio::cli {
 
@@ -26,6 +31,8 @@ constexpr int kMaxDecoders = 256;
 const std::vector<std::string> kWeights = {"bf16", "f32", "int8", "int4", "int2"};
 const std::vector<std::string> kProgressModes = {"auto", "plain", "json", "none"};
 const std::vector<std::string> kLogLevels = {"error", "warning", "info", "debug"};
+
+constexpr const char* kFilesAndQuestion = "FILE... QUESTION";
 
 constexpr const char* kTopExamples = R"(
 Examples:
@@ -44,8 +51,12 @@ Examples:
   find films -name '*.mp4' -print0 | reelfolio run graph.yaml - -o - | jq .caption
   reelfolio run graph.yaml --set caption.max_tokens=32 --dry-run
 
+While a run goes on its lines stand in PATH.partial. One that is interrupted leaves them there; the next run
+starts over. Beside the output, PATH.run.json tells how long the run took, and with what.
+
 Exit codes: 0 done, 2 bad flag or graph, 3 some inputs failed (each has an error record), 4 the model
-cannot be loaded, 5 the output cannot be written, 11 another run writes this output, 130 and 143 interrupted.)";
+cannot be loaded, 5 the output cannot be written (quietly where the reader of a pipe has gone), 11 another
+run writes this output; 129, 130 and 143 interrupted by SIGHUP, SIGINT (Ctrl-C) and SIGTERM.)";
 
 constexpr const char* kCheckExamples = R"(
 Examples:
@@ -141,7 +152,7 @@ void add_model(CLI::App& app, std::optional<std::string>& model, std::optional<s
 }
 
 void add_password_file(CLI::App& app, std::optional<std::string>& file) {
-  add_text(app, "--password-file", file, "FILE", "Passwords of encrypted PDFs, one a line");
+  add_text(app, "--password-file", file, "FILE", "File whose first line is the password of encrypted PDFs");
 }
 
 /// "prefill, decode, image, audio, prefill_512, decode_1, ...": groups, then single cases.
@@ -164,6 +175,18 @@ std::string name_of(const CLI::App& app) {
     name = parent->get_name() + " " + name;
   }
   return name;
+}
+
+/// The help text of a command. CLI11 puts the command's own name behind what it is given, and
+/// three dots behind each name that takes several words.
+std::string help_of(const CLI::App& app) {
+  std::string text = app.help(app.get_parent() == nullptr ? "" : name_of(*app.get_parent()));
+  for (const char* dots : {"...", " ..."}) {
+    const std::string doubled = std::string(kFilesAndQuestion) + dots;
+    if (const std::size_t at = text.find(doubled); at != std::string::npos)
+      text.replace(at, doubled.size(), kFilesAndQuestion);
+  }
+  return text;
 }
 
 /// The subcommand that the arguments lead to.
@@ -218,6 +241,13 @@ CLI::App* innermost(CLI::App& app) {
     }
     fail(app, "a command is missing: " + pipeline::joined(commands, " or "));
   }
+  if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr) {
+    // "--set: 1 required STAGE.KEY=VALUE missing"
+    const std::string what = error.what();
+    const std::string name = what.substr(0, what.find(':'));
+    const CLI::Option* option = app.get_option_no_throw(name);
+    if (option != nullptr) fail(app, name + " needs a value: " + option->get_type_name());
+  }
   fail(app, error.what());
 }
 
@@ -252,9 +282,10 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
   add_integer(*run_app, "--threads", run.threads, 1, kMaxThreads,
               "Threads of the engine (default: usable cores)");
   add_integer(*run_app, "--decoders", run.decoders, 1, kMaxDecoders,
-              "Threads that open videos, PDFs and images");
+              "Threads that open videos, PDFs and images (default: the graph's)");
   add_integer(*run_app, "--limit", run.limit, 0, std::numeric_limits<int>::max(), "Only the first N inputs");
-  run_app->add_flag("--dry-run", run.dry_run, "Print the resolved graph and the inputs; open nothing");
+  run_app->add_flag("--dry-run", run.dry_run,
+                    "Print the resolved graph and what would be done with each input; write nothing");
   run_app->add_flag("--explain", run.explain, "Say of each input why it was done, skipped or failed");
   add_text(*run_app, "--progress", run.progress, "MODE", "auto (default), plain, json or none");
   add_logging(*run_app, run.log_level, run.quiet);
@@ -274,7 +305,7 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
   std::optional<int> max_tokens;
   CLI::App* ask_app = app.add_subcommand("ask", "Answer one question about images, PDF pages or a video");
   ask_app->footer(kAskExamples);
-  ask_app->add_option("FILE... QUESTION", files_and_question, "Files in prompt order, then the question")
+  ask_app->add_option(kFilesAndQuestion, files_and_question, "Files in prompt order, then the question")
       ->required()
       ->type_name("");
   add_model(*ask_app, ask.model, ask.weights);
@@ -324,7 +355,7 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
-    return HelpText{innermost(app)->help(name_of(*innermost(app)))};
+    return HelpText{help_of(*innermost(app))};
   } catch (const CLI::ParseError& error) {
     explain(app, error, argc, argv);
   }
@@ -336,6 +367,11 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
   if (bench_app->parsed()) return bench;
   if (ask_app->parsed()) {
     if (files_and_question.size() < 2) fail(*ask_app, "expected at least one file and, last, the question");
+    std::error_code ignored;
+    if (std::filesystem::exists(files_and_question.back(), ignored)) {
+      fail(*ask_app, "the last argument is the question, and " +
+                         pipeline::in_quotes(files_and_question.back()) + " is a file");
+    }
     ask.question = std::move(files_and_question.back());
     files_and_question.pop_back();
     ask.files = std::move(files_and_question);
@@ -347,7 +383,7 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
     }
     return ask;
   }
-  return HelpText{app.help("reelfolio")};
+  return HelpText{help_of(app)};
 }
 
 namespace {
@@ -373,7 +409,16 @@ LogLevel resolve_log_level(const std::optional<std::string>& flag, bool quiet,
 
 std::filesystem::path resolve_password_file(const std::optional<std::string>& flag,
                                             const Environment& environment) {
-  return flag_or_variable("--password-file", flag, "REELFOLIO_PASSWORD_FILE", environment).text.value_or("");
+  const Setting setting = flag_or_variable("--password-file", flag, "REELFOLIO_PASSWORD_FILE", environment);
+  if (!setting.text) return {};
+  // Not opened: it may be a pipe, which is read once.
+  const auto refuse = [&](const std::string& why) {
+    throw ConfigError(setting.name + " is " + pipeline::in_quotes(*setting.text) + ", which " + why);
+  };
+  std::error_code ignored;
+  if (std::filesystem::is_directory(*setting.text, ignored)) refuse("is a folder");
+  if (access(setting.text->c_str(), R_OK) != 0) refuse("cannot be read: " + stages::system_message(errno));
+  return *setting.text;
 }
 
 ProcessSettings resolve(const RunFlags& flags, const Environment& environment) {

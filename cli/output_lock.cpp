@@ -7,10 +7,12 @@
 
 #include <array>
 #include <cerrno>
-#include <cstring>
 #include <string>
+#include <system_error>
 #include <utility>
 
+#include "pipeline/names.h"
+#include "stages/system_message.h"
 #include "stages/write_jsonl.h"
 
 namespace reelfolio::cli {
@@ -37,6 +39,16 @@ bool is_same_file(int descriptor, const std::filesystem::path& path) {
          open_file.st_dev == named.st_dev && open_file.st_ino == named.st_ino;
 }
 
+/// The lock stands beside the output: where it cannot be made, neither can the output.
+[[noreturn]] void fail(const std::filesystem::path& output, int error) {
+  const std::filesystem::path folder = stages::partial_path(output).parent_path();
+  std::error_code ignored;
+  std::string why = stages::system_message(error);
+  if (error == ENOENT && !folder.empty() && !std::filesystem::exists(folder, ignored))
+    why = "there is no folder " + pipeline::in_quotes(folder.string());
+  throw stages::OutputError(output.string() + ": cannot be written: " + why, false);
+}
+
 }  // namespace
 
 OutputLock::OutputLock(const std::filesystem::path& output) {
@@ -46,13 +58,12 @@ OutputLock::OutputLock(const std::filesystem::path& output) {
   path_ = stages::partial_path(output).replace_extension(".lock");
   for (;;) {
     descriptor_ = open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
-    if (descriptor_ < 0) throw stages::OutputError(path_.string() + ": " + std::strerror(errno), false);
+    if (descriptor_ < 0) fail(output, errno);
     if (flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
       const int error = errno;
       const std::string id = holder(descriptor_);
       close(std::exchange(descriptor_, -1));
-      if (error != EWOULDBLOCK)
-        throw stages::OutputError(path_.string() + ": " + std::strerror(error), false);
+      if (error != EWOULDBLOCK) fail(output, error);
       throw LockedError(output.string() + " is being written by another run" +
                         (id.empty() ? "" : " (process " + id + ")"));
     }
@@ -65,14 +76,17 @@ OutputLock::OutputLock(const std::filesystem::path& output) {
   if (ftruncate(descriptor_, 0) != 0 || pwrite(descriptor_, id.data(), id.size(), 0) < 0) {
     const int error = errno;
     close(std::exchange(descriptor_, -1));
-    throw stages::OutputError(path_.string() + ": " + std::strerror(error), false);
+    fail(output, error);
   }
 }
 
+void OutputLock::remove_file() const {
+  if (descriptor_ >= 0) unlink(path_.c_str());
+}
+
 OutputLock::~OutputLock() {
-  if (descriptor_ < 0) return;
-  unlink(path_.c_str());
-  close(descriptor_);
+  remove_file();
+  if (descriptor_ >= 0) close(descriptor_);
 }
 
 }  // namespace reelfolio::cli

@@ -22,6 +22,9 @@ class OutputLock {
   OutputLock(const OutputLock&) = delete;
   OutputLock& operator=(const OutputLock&) = delete;
 
+  /// Removes the file, for a process that is about to end without destructors. Any thread.
+  void remove_file() const;
+
  private:
   std::filesystem::path path_;
   int descriptor_ = -1;

@@ -2,18 +2,22 @@
 
 #include <sys/stat.h>
 #include <chrono>
-#include <csignal>
+#include <cstdint>
 #include <ctime>
 #include <iostream>
 #include <memory>
+#include <span>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
 #include "cli/commands.h"
 #include "cli/interrupts.h"
+#include "cli/load_engine.h"
 #include "cli/output_lock.h"
 #include "cli/unit_naming.h"
+#include "pipeline/display_text.h"
 #include "pipeline/explain.h"
 #include "pipeline/graph.h"
 #include "pipeline/input_list.h"
@@ -33,12 +37,18 @@ class ExplainingProgress final : public pipeline::Progress {
   ExplainingProgress(const pipeline::Graph& graph, pipeline::Progress& display, std::ostream& out)
       : graph_(graph), display_(display), out_(out) {}
 
-  void run_started(std::size_t num_inputs) override { display_.run_started(num_inputs); }
-  void input_started(const std::string& name) override { display_.input_started(name); }
-  void unit_found() override { display_.unit_found(); }
-  void unit_done(const engine::EngineStats& stats) override { display_.unit_done(stats); }
-  void input_done(const stages::InputResult& result) override {
-    display_.input_done(result);
+  void run_started(std::span<const std::uint64_t> sizes) override { display_.run_started(sizes); }
+  void input_started(std::size_t input, const std::string& name) override {
+    display_.input_started(input, name);
+  }
+  void input_advanced(std::size_t input, double part) override { display_.input_advanced(input, part); }
+  void unit_found(std::size_t input) override { display_.unit_found(input); }
+  void unit_done(std::size_t input, const engine::EngineStats& stats) override {
+    display_.unit_done(input, stats);
+  }
+  void tick(const engine::EngineStats& stats) override { display_.tick(stats); }
+  void input_done(std::size_t input, const stages::InputResult& result) override {
+    display_.input_done(input, result);
     for (const std::string& line : pipeline::explain_result(graph_, result)) out_ << line << '\n';
     out_.flush();
   }
@@ -76,6 +86,22 @@ std::vector<pipeline::ListedInput> list_inputs(const pipeline::Graph& graph, con
   return pipeline::list_inputs(arguments, options, std::cin);
 }
 
+/// Refuses an output that would take the place of what the run reads.
+void check_output(const std::filesystem::path& output, const pipeline::Graph& graph,
+                  const std::vector<pipeline::ListedInput>& inputs, const ProcessSettings& settings) {
+  const auto refuse_if = [&](const std::filesystem::path& other, const std::string& what) {
+    std::error_code ignored;
+    if (!std::filesystem::equivalent(output, other, ignored)) return;
+    throw pipeline::ConfigError("output " + pipeline::in_quotes(output.string()) + " is " + what +
+                                "; name another file");
+  };
+  std::error_code ignored;
+  if (output == "-" || !std::filesystem::is_regular_file(output, ignored)) return;
+  refuse_if(graph.file, "the graph");
+  refuse_if(settings.password_file, "the password file");
+  for (const pipeline::ListedInput& input : inputs) refuse_if(input.path, "an input");
+}
+
 /// The resolved graph, and under it, as comments, what would happen to each input.
 ExitCode dry_run(const pipeline::Graph& graph, const std::vector<pipeline::ListedInput>& inputs) {
   print(pipeline::graph_to_yaml(graph));
@@ -107,17 +133,19 @@ void write_report(const std::filesystem::path& output, const pipeline::Graph& gr
   report.peak_memory = pipeline::peak_memory_bytes();
   report.options = {{"graph", pipeline::printable(graph.file.string())},
                     {"model", pipeline::printable(graph.model.path.string())},
-                    {"weights", std::string(pipeline::weight_type_name(graph.model.weights))},
+                    {"weights", std::string(engine::ops::weight_type_name(graph.model.weights))},
                     {"inputs", option_list(flags.inputs)},
                     {"set", option_list(flags.settings)},
                     {"threads", settings.threads},
                     {"decoders", graph.limits.decoders}};
   if (flags.limit) report.options.emplace_back("limit", *flags.limit);
+  report.output =
+      pipeline::printable((report.summary.interrupted ? stages::partial_path(output) : output).string());
   pipeline::write_run_report(pipeline::run_report_path(output), report);
 }
 
-ExitCode exit_code(const pipeline::RunSummary& summary, int signal) {
-  if (summary.interrupted) return signal == SIGTERM ? ExitCode::terminated : ExitCode::interrupted;
+ExitCode exit_code(const pipeline::RunSummary& summary, const Interrupts& interrupts) {
+  if (summary.interrupted) return interrupts.exit_code();
   return summary.partial + summary.failed > 0 ? ExitCode::inputs_failed : ExitCode::ok;
 }
 
@@ -139,12 +167,14 @@ ExitCode run_command(const RunFlags& flags) {
         graph.file.string() +
         " names no model; give --model DIR, set REELFOLIO_MODEL, or add model: {path: ...}");
   }
+  check_output(output, graph, inputs, settings);
   if (inputs.empty()) console.warning("there are no inputs");
 
   // Before any thread starts: they inherit that the signals are blocked.
-  Interrupts interrupts(
-      [&console] { console.info("stopping; what is in flight is dropped (again: end at once)"); });
   const OutputLock lock(output);
+  Interrupts interrupts(
+      [&console] { console.info("stopping; inputs in flight are dropped (again: end at once)"); },
+      [&lock] { lock.remove_file(); });
   // The output first: a place that cannot be written is known before a model is loaded.
   const auto sink = stages::make_jsonl_sink(output, kinds_cut_twice(graph));
 
@@ -155,8 +185,7 @@ ExitCode run_command(const RunFlags& flags) {
   if (graph.needs_model()) {
     console.debug("loading " + graph.model.path.string() + " with " + std::to_string(settings.threads) +
                   " threads");
-    engine =
-        engine::Engine::load(graph.model.path, {.weights = graph.model.weights, .threads = settings.threads});
+    engine = load_engine(graph.model.path, {.weights = graph.model.weights, .threads = settings.threads});
     const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - started;
     console.debug("loaded the model in " + std::to_string(taken.count()) + " s");
   }
@@ -170,17 +199,18 @@ ExitCode run_command(const RunFlags& flags) {
   pipeline::Progress& progress = flags.explain ? static_cast<pipeline::Progress&>(explaining) : *display;
   report.summary = pipeline::run_graph(graph, inputs, engine.get(), *sink, progress, interrupts.token());
 
+  interrupts.stopped_in_time();
   const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - started;
   report.seconds = taken.count();
   const pipeline::RunSummary summary = report.summary;
   if (is_regular_output(output)) {
-    if (!summary.interrupted) write_report(output, graph, flags, settings, std::move(report), engine.get());
+    write_report(output, graph, flags, settings, std::move(report), engine.get());
     if (summary.interrupted && summary.inputs > 0) {
-      console.info("interrupted; the lines of " + std::to_string(summary.inputs) +
-                   " finished inputs stand in " + stages::partial_path(output).string());
+      console.info("the lines of " + pipeline::counted(summary.inputs, "finished input") + " are in " +
+                   stages::partial_path(output).string() + "; the next run starts over and replaces them");
     }
   }
-  return exit_code(summary, interrupts.signal());
+  return exit_code(summary, interrupts);
 }
 
 }  // namespace reelfolio::cli

@@ -1,8 +1,6 @@
 #include "cli/unit_naming.h"
 
 #include <algorithm>
-#include <array>
-#include <optional>
 #include <set>
 
 namespace reelfolio::cli {
@@ -13,30 +11,7 @@ using stages::ItemType;
 using stages::UnitKind;
 
 bool is_whole_input(ItemType type) {
-  constexpr std::array kWhole = {ItemType::video, ItemType::pdf, ItemType::image_file, ItemType::sound,
-                                 ItemType::text_file};
-  return std::ranges::find(kWhole, type) != kWhole.end();
-}
-
-std::optional<UnitKind> kind_of(ItemType type) {
-  switch (type) {
-    case ItemType::scene:
-    case ItemType::frames:
-      return UnitKind::scene;
-    case ItemType::page:
-      return UnitKind::page;
-    case ItemType::image:
-      return UnitKind::image;
-    case ItemType::clip:
-      return UnitKind::clip;
-    case ItemType::video:
-    case ItemType::pdf:
-    case ItemType::image_file:
-    case ItemType::sound:
-    case ItemType::text_file:
-      break;
-  }
-  return std::nullopt;
+  return !pipeline::unit_kind(type);
 }
 
 }  // namespace
@@ -49,7 +24,7 @@ std::vector<UnitKind> kinds_cut_twice(const pipeline::Graph& graph) {
     if (std::ranges::none_of(stage.receives, is_whole_input)) continue;
     std::set<UnitKind> cuts;
     for (const ItemType type : stage.type->produces) {
-      if (const auto kind = kind_of(type)) cuts.insert(*kind);
+      if (const auto kind = pipeline::unit_kind(type)) cuts.insert(*kind);
     }
     for (const UnitKind kind : cuts) {
       if (!seen.insert(kind).second) twice.insert(kind);

@@ -9,7 +9,7 @@
 #include <stdexcept>
 #include <system_error>
 
-#include "pipeline/names.h"
+#include "stages/system_message.h"
 
 namespace reelfolio::pipeline {
 
@@ -54,7 +54,7 @@ std::optional<std::string> sha256_of_file(const std::filesystem::path& file, std
   std::ifstream stream(file, std::ios::binary);
   const std::string bytes{std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
   if (!stream) {
-    error = system_message(errno != 0 ? errno : EIO);
+    error = stages::system_message(errno != 0 ? errno : EIO);
     return std::nullopt;
   }
   return sha256_of(bytes);

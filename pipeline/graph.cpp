@@ -226,28 +226,6 @@ std::string bridge_hint(const std::vector<ItemType>& given, const std::vector<It
   return pair;
 }
 
-/// The kind of unit that an item of this type belongs to; none for whole inputs.
-std::optional<stages::UnitKind> unit_kind(ItemType type) {
-  switch (type) {
-    case ItemType::scene:
-    case ItemType::frames:
-      return stages::UnitKind::scene;
-    case ItemType::page:
-      return stages::UnitKind::page;
-    case ItemType::image:
-      return stages::UnitKind::image;
-    case ItemType::clip:
-      return stages::UnitKind::clip;
-    case ItemType::video:
-    case ItemType::pdf:
-    case ItemType::image_file:
-    case ItemType::sound:
-    case ItemType::text_file:
-      break;
-  }
-  return std::nullopt;
-}
-
 /// Fills `receives` in and refuses stages that get nothing, or the same unit twice: a unit's
 /// line has one place for each stage's result.
 void check_flow(std::vector<Draft>& drafts, std::span<const StageType> types) {
@@ -375,6 +353,27 @@ Graph build_graph(const GraphSpec& spec, const std::filesystem::path& password_f
   if (folder.empty()) folder = ".";
   for (const Draft& draft : drafts) graph.stages.push_back(build_stage(draft, folder, password_file));
   return graph;
+}
+
+std::optional<stages::UnitKind> unit_kind(stages::ItemType type) {
+  switch (type) {
+    case ItemType::scene:
+    case ItemType::frames:
+      return stages::UnitKind::scene;
+    case ItemType::page:
+      return stages::UnitKind::page;
+    case ItemType::image:
+      return stages::UnitKind::image;
+    case ItemType::clip:
+      return stages::UnitKind::clip;
+    case ItemType::video:
+    case ItemType::pdf:
+    case ItemType::image_file:
+    case ItemType::sound:
+    case ItemType::text_file:
+      break;
+  }
+  return std::nullopt;
 }
 
 std::optional<ItemType> item_type(const stages::Item& item) {

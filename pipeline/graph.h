@@ -75,6 +75,8 @@ Graph build_graph(const GraphSpec& spec, const std::filesystem::path& password_f
 /// (none for unknown content); else by the kind of the unit, a scene with pictures being `frames`.
 std::optional<stages::ItemType> item_type(const stages::Item& item);
 
+/// The kind of unit that an item of this type belongs to; none for whole inputs.
+std::optional<stages::UnitKind> unit_kind(stages::ItemType type);
 
 /// The resolved graph as YAML that parses again to the same Graph, every default filled in
 /// ("null": a parameter that has none and is absent). Paths stand as written.

@@ -12,6 +12,7 @@
 #include "pipeline/names.h"
 #include "pipeline/param_values.h"
 #include "pipeline/yaml_reader.h"
+#include "stages/system_message.h"
 
 namespace reelfolio::pipeline {
 
@@ -74,7 +75,9 @@ std::vector<StageSpec> take_stages(SpecValue& value) {
 
 std::string read_file(const std::filesystem::path& file) {
   const SourceLocation where{file.string(), 0, 0};
-  const auto fail = [&](int error) { throw ConfigError(where, "cannot be read: " + system_message(error)); };
+  const auto fail = [&](int error) {
+    throw ConfigError(where, "cannot be read: " + stages::system_message(error));
+  };
   const int fd = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) fail(errno);
   std::string text;

@@ -13,7 +13,7 @@
 #include <unordered_set>
 #include <utility>
 
-#include "pipeline/names.h"
+#include "stages/system_message.h"
 #include "stages/utf8.h"
 
 namespace reelfolio::pipeline {
@@ -46,7 +46,7 @@ int read_folder(const std::string& path, std::vector<FolderEntry>& entries) {
     if (entry == nullptr) return errno;
     if (entry->d_name[0] == '.') continue;
     FolderEntry found{entry->d_name, FileKind::other};
-    // Most file systems tell the kind here; asking for each file costs a thousand calls.
+    // Most file systems tell the kind here.
     if (entry->d_type == DT_REG) {
       found.kind = FileKind::regular;
     } else if (entry->d_type == DT_DIR) {
@@ -94,11 +94,11 @@ class Lister {
   void add_argument(const std::string& path) {
     struct stat status {};
     if (path.empty() || ::stat(path.c_str(), &status) != 0) {
-      add(path, system_message(path.empty() ? ENOENT : errno));
+      add(path, stages::system_message(path.empty() ? ENOENT : errno));
     } else if (S_ISDIR(status.st_mode)) {
       walk(path);
     } else {
-      add(path, "");
+      add(path, "", status.st_size);
     }
   }
 
@@ -114,10 +114,11 @@ class Lister {
     std::string error;
   };
 
-  void add(const std::string& path, const std::string& error) {
+  void add(const std::string& path, const std::string& error, off_t size = 0) {
     const std::filesystem::path as_path(path);
     if (!seen_.insert(as_path.lexically_normal().string()).second) return;
-    inputs_.push_back({as_path, stages::replace_invalid_utf8(path), error});
+    inputs_.push_back({as_path, stages::replace_invalid_utf8(path), error,
+                       static_cast<std::uint64_t>(std::max<off_t>(size, 0))});
   }
 
   void walk(const std::string& root) {
@@ -130,13 +131,17 @@ class Lister {
       const std::string folder = prefix + below;
       std::vector<FolderEntry> entries;
       if (const int error = read_folder(folder, entries); error != 0) {
-        found.push_back({below.empty() ? root : folder.substr(0, folder.size() - 1), system_message(error)});
+        found.push_back({below.empty() ? root : folder.substr(0, folder.size() - 1), stages::system_message(error)});
       }
       const bool holds_output = is_output_folder(folder);
       for (const FolderEntry& entry : entries) visit(entry, prefix, below, holds_output, folders, found);
     }
     std::sort(found.begin(), found.end(), [](const Found& a, const Found& b) { return a.path < b.path; });
-    for (const Found& file : found) add(file.path, file.error);
+    for (const Found& file : found) {
+      struct stat status {};
+      const bool known = file.error.empty() && ::stat(file.path.c_str(), &status) == 0;
+      add(file.path, file.error, known ? status.st_size : 0);
+    }
   }
 
   void visit(const FolderEntry& entry, const std::string& prefix, const std::string& below, bool holds_output,
@@ -154,7 +159,7 @@ class Lister {
     if (entry.kind == FileKind::link) {
       struct stat target {};
       if (::stat((prefix + path_below).c_str(), &target) != 0) {
-        error = "link to what cannot be read: " + system_message(errno);
+        error = "link to what cannot be read: " + stages::system_message(errno);
       } else if (!S_ISREG(target.st_mode)) {
         return;
       }

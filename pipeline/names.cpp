@@ -1,7 +1,5 @@
 #include "pipeline/names.h"
 
-#include <system_error>
-
 #include "stages/nearest_name.h"
 
 namespace reelfolio::pipeline {
@@ -58,16 +56,6 @@ std::string suggestion(std::string_view name, const std::vector<std::string>& ca
   if (candidates.empty()) return {};
   if (candidates.size() == 1) return ", expected " + candidates.front();
   return ", expected one of " + joined(candidates, ", ");
-}
-
-std::string system_message(int error) {
-  std::string message = std::generic_category().message(error);
-  // "No such file", but "I/O error" keeps its capitals.
-  if (message.size() > 1 && message[0] >= 'A' && message[0] <= 'Z' && message[1] >= 'a' &&
-      message[1] <= 'z') {
-    message[0] = static_cast<char>(message[0] - 'A' + 'a');
-  }
-  return message;
 }
 
 std::string joined(std::span<const std::string> words, std::string_view last_separator) {

@@ -19,9 +19,6 @@ std::string in_quotes(std::string_view text);
 /// ", expected one of a, b, c" where nothing is near, or "" without candidates.
 std::string suggestion(std::string_view name, const std::vector<std::string>& candidates);
 
-/// What the system says about an errno value, with a small first letter.
-std::string system_message(int error);
-
 /// "a", "a or b", "a, b or c" for the separator " or ".
 std::string joined(std::span<const std::string> words, std::string_view last_separator);
 

@@ -7,6 +7,8 @@
 #include <array>
 #include <cstdio>
 #include <cstdlib>
+#include <map>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -21,9 +23,33 @@ using stages::InputStatus;
 
 constexpr double kRedrawEveryS = 0.1;
 constexpr double kPlainEveryS = 10;
+// While one long input is in hand: a log that stands still looks like a run that hangs.
+constexpr double kPlainHeartbeatS = 60;
 constexpr double kJsonEveryS = 1;
 // A PDF whose thousand pages all fail says so in the output; here a few lines do.
 constexpr std::size_t kErrorsShownPerInput = 5;
+
+// Below these an estimate of the time left would jump about.
+constexpr double kLeastElapsedS = 2;
+constexpr double kLeastPart = 0.01;
+
+/// What an input weighs in the time left: about one unit a mebibyte (a scene of a film, a photo),
+/// and one unit at least.
+double weight_of(std::uint64_t size_bytes) {
+  return 1 + static_cast<double>(size_bytes) / (1 << 20);
+}
+
+/// An input begun and not yet written.
+struct InHand {
+  std::string name;
+  double part = 0;  ///< decoded, from 0 to 1
+  std::size_t units_found = 0;
+  std::size_t units_done = 0;
+
+  double done() const {
+    return units_found == 0 ? 0 : part * static_cast<double>(units_done) / static_cast<double>(units_found);
+  }
+};
 
 /// Counts what all displays show.
 struct Counts {
@@ -37,43 +63,73 @@ struct Counts {
   std::size_t units_done = 0;
   double start_s = 0;
   engine::EngineStats stats;
-  std::vector<std::string> in_hand;  ///< names of inputs begun and not yet written
+  std::vector<double> weights;            ///< of all inputs
+  double weight_left = 0;                 ///< of the inputs not yet written
+  double weight_paced = 0;                ///< of those written that had units, which show the pace
+  std::map<std::size_t, InHand> in_hand;  ///< by the input's place
 
   /// The first of those in hand: it holds up all that come after it.
-  std::string current() const { return in_hand.empty() ? std::string() : in_hand.front(); }
+  std::string current() const { return in_hand.empty() ? std::string() : in_hand.begin()->second.name; }
   double tokens_per_s() const {
     return stats.decode_s > 0 ? static_cast<double>(stats.decode_tokens) / stats.decode_s : 0;
   }
-  /// From the pace so far; negative while there is none to go by.
+  /// From the pace so far; negative while there is none to go by. What fails or is skipped at
+  /// once says nothing about the pace.
   double seconds_left(double now_s) const {
-    if (done == 0 || done >= inputs) return -1;
-    return (now_s - start_s) / static_cast<double>(done) * static_cast<double>(inputs - done);
+    double begun = 0;
+    for (const auto& [input, each] : in_hand) begun += weights[input] * each.done();
+    const double paced = weight_paced + begun;
+    const double left = weight_left - begun;
+    const double elapsed_s = now_s - start_s;
+    if (done >= inputs || elapsed_s < kLeastElapsedS || paced <= kLeastPart * (paced + left)) return -1;
+    return elapsed_s / paced * left;
   }
 };
+
+/// The window may have been resized since the terminal was looked at.
+int columns_now(const TerminalInfo& terminal) {
+  winsize size{};
+  const bool known =
+      terminal.descriptor >= 0 && ::ioctl(terminal.descriptor, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
+  return known ? size.ws_col : terminal.columns;
+}
 
 class Display : public Progress {
  public:
   Display(bool quiet, std::ostream& out, const Clock& clock) : quiet_(quiet), out_(out), clock_(clock) {}
 
-  void run_started(std::size_t num_inputs) override {
-    counts_.inputs = num_inputs;
+  void run_started(std::span<const std::uint64_t> sizes) override {
+    counts_.inputs = sizes.size();
     counts_.start_s = clock_.now_s();
+    for (const std::uint64_t size : sizes) {
+      counts_.weights.push_back(weight_of(size));
+      counts_.weight_left += counts_.weights.back();
+    }
     update();
   }
-  void input_started(const std::string& name) override {
-    counts_.in_hand.push_back(name);
+  void input_started(std::size_t input, const std::string& name) override {
+    counts_.in_hand[input].name = name;
     update();
   }
-  void unit_found() override {
+  void input_advanced(std::size_t input, double part) override {
+    counts_.in_hand[input].part = std::clamp(part, 0.0, 1.0);
+  }
+  void unit_found(std::size_t input) override {
     ++counts_.units_found;
+    ++counts_.in_hand[input].units_found;
     update();
   }
-  void unit_done(const engine::EngineStats& stats) override {
+  void unit_done(std::size_t input, const engine::EngineStats& stats) override {
     ++counts_.units_done;
+    ++counts_.in_hand[input].units_done;
     counts_.stats = stats;
     update();
   }
-  void input_done(const stages::InputResult& result) override {
+  void tick(const engine::EngineStats& stats) override {
+    counts_.stats = stats;
+    if (!quiet_) show_time();
+  }
+  void input_done(std::size_t input, const stages::InputResult& result) override {
     ++counts_.done;
     switch (result.status) {
       case InputStatus::ok:
@@ -89,8 +145,9 @@ class Display : public Progress {
         ++counts_.skipped;
         break;
     }
-    const auto found = std::find(counts_.in_hand.begin(), counts_.in_hand.end(), result.input->name);
-    if (found != counts_.in_hand.end()) counts_.in_hand.erase(found);
+    counts_.weight_left -= counts_.weights[input];
+    if (counts_.in_hand[input].units_done > 0) counts_.weight_paced += counts_.weights[input];
+    counts_.in_hand.erase(input);
     if (!result.errors.empty()) show_errors(result);
     if (!quiet_) show_input(result);
     update();
@@ -107,6 +164,8 @@ class Display : public Progress {
   virtual void show_input(const stages::InputResult& /*result*/) {}
   /// Something has changed. May do nothing.
   virtual void show_change() {}
+  /// Time has passed.
+  virtual void show_time() { show_change(); }
   /// Removes what is not to stay.
   virtual void clear() {}
 
@@ -142,15 +201,38 @@ std::string number_with_one_place(double value) {
   return {buffer.data(), static_cast<std::size_t>(std::max(length, 0))};
 }
 
-/// "12/40 inputs, 35 units, 5.2 tokens/s, 3 min 5 s left"
-std::string counts_text(const Counts& counts, double now_s) {
-  std::string text = std::to_string(counts.done) + "/" + counted(counts.inputs, "input") + ", ";
-  if (counts.units_done < counts.units_found) text += std::to_string(counts.units_done) + "/";
-  text += counted(counts.units_found, "unit");
-  if (counts.tokens_per_s() > 0) text += ", " + number_with_one_place(counts.tokens_per_s()) + " tokens/s";
+/// "12/40 inputs, 33/35 units, 5.2 tokens/s, 1 min 20 s, about 3 min 5 s left", in at most `columns`
+/// columns: what matters least is left out first.
+std::string counts_text(const Counts& counts, double now_s, std::size_t columns) {
+  std::string units = counts.units_done < counts.units_found ? std::to_string(counts.units_done) + "/" : "";
+  units += counted(counts.units_found, "unit");
   const double left_s = counts.seconds_left(now_s);
-  if (left_s >= 0) text += ", " + duration_text(left_s) + " left";
-  return text;
+  enum Part { inputs, unit_count, pace, elapsed, left, num_parts };
+  std::array<std::string, num_parts> parts;
+  parts[inputs] = std::to_string(counts.done) + "/" + counted(counts.inputs, "input");
+  parts[unit_count] = units;
+  if (counts.tokens_per_s() > 0) parts[pace] = number_with_one_place(counts.tokens_per_s()) + " tokens/s";
+  parts[elapsed] = duration_text(now_s - counts.start_s);
+  if (left_s >= 0) parts[left] = "about " + duration_text(left_s) + " left";
+  const auto text_of_parts = [&] {
+    std::string text;
+    for (const std::string& part : parts) {
+      if (!part.empty()) text += (text.empty() ? "" : ", ") + part;
+    }
+    return text;
+  };
+  std::string text = text_of_parts();
+  for (const Part least : {elapsed, pace, unit_count, left}) {
+    if (display_width(text) <= columns) break;
+    parts[least].clear();
+    text = text_of_parts();
+  }
+  return shorten_to_end(text, columns);
+}
+
+/// "0.4 s" where whole seconds say too little.
+std::string taken_text(double seconds) {
+  return seconds < 10 ? number_with_one_place(seconds) + " s" : duration_text(seconds);
 }
 
 class TextDisplay : public Display {
@@ -186,8 +268,10 @@ class TextDisplay : public Display {
     if (counts_.partial > 0) text += ", " + std::to_string(counts_.partial) + " partial";
     if (counts_.failed > 0) text += ", " + std::to_string(counts_.failed) + " failed";
     if (counts_.skipped > 0) text += ", " + std::to_string(counts_.skipped) + " skipped";
-    out_ << text << "; " << counted(counts_.units_found, "unit") << " in "
-         << duration_text(now_s() - counts_.start_s) << '\n';
+    text += "; " + counted(counts_.units_found, "unit") + " in " + taken_text(now_s() - counts_.start_s);
+    if (counts_.tokens_per_s() > 0)
+      text += ", " + number_with_one_place(counts_.tokens_per_s()) + " tokens/s";
+    out_ << text << '\n';
     out_.flush();
   }
 
@@ -201,25 +285,35 @@ class PlainDisplay : public TextDisplay {
 
  protected:
   void show_input(const stages::InputResult& result) override {
-    if (!due(kPlainEveryS)) return;
-    out_ << counts_text(counts_, now_s()) << ": " << printable(result.input->name) << '\n';
+    if (due(kPlainEveryS)) show(": " + result.input->name);
+  }
+  void show_time() override {
+    // The first moment shows nothing that needs a line.
+    if (counts_.in_hand.empty() || now_s() - counts_.start_s < kPlainHeartbeatS) return;
+    if (due(kPlainHeartbeatS)) show(", at " + counts_.current());
+  }
+
+ private:
+  void show(const std::string& where) {
+    out_ << counts_text(counts_, now_s(), kAnyWidth) << printable(where) << '\n';
     out_.flush();
   }
+
+  static constexpr std::size_t kAnyWidth = 1000;
 };
 
 class AnimatedDisplay : public TextDisplay {
  public:
   AnimatedDisplay(bool quiet, const TerminalInfo& terminal, std::ostream& out, const Clock& clock)
-      : TextDisplay(quiet, terminal.colour, out, clock),
-        columns_(static_cast<std::size_t>(std::max(terminal.columns, 20))) {}
+      : TextDisplay(quiet, terminal.colour, out, clock), terminal_(terminal) {}
   ~AnimatedDisplay() override { AnimatedDisplay::clear(); }
 
  protected:
   void show_change() override {
     if (!due(kRedrawEveryS)) return;
     // The last column stays free: some terminals wrap as soon as it is filled.
-    const std::size_t room = columns_ - 1;
-    std::string line = shorten_to_end(counts_text(counts_, now_s()), room);
+    const auto room = static_cast<std::size_t>(std::max(columns_now(terminal_), kLeastColumns) - 1);
+    std::string line = counts_text(counts_, now_s(), room);
     const std::size_t used = display_width(line) + 2;
     if (const std::string name = printable(counts_.current()); !name.empty() && used + 8 <= room) {
       line += "  " + shorten_to_end(name, room - used);
@@ -237,7 +331,8 @@ class AnimatedDisplay : public TextDisplay {
   }
 
  private:
-  std::size_t columns_;
+  static constexpr int kLeastColumns = 20;
+  TerminalInfo terminal_;
   std::string drawn_;
 };
 
@@ -305,8 +400,8 @@ TerminalInfo terminal_info(int fd) {
   const char* no_color = std::getenv("NO_COLOR");
   info.animated = ::isatty(fd) == 1 && term != nullptr && *term != '\0' && std::string_view(term) != "dumb";
   info.colour = info.animated && (no_color == nullptr || *no_color == '\0');
-  winsize size{};
-  if (info.animated && ::ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) info.columns = size.ws_col;
+  if (info.animated) info.descriptor = fd;
+  info.columns = columns_now(info);
   return info;
 }
 

@@ -17,6 +17,7 @@ struct TerminalInfo {
   bool animated = false;  ///< a terminal that can move its cursor
   bool colour = false;
   int columns = 80;
+  int descriptor = -1;  ///< asked for its width before each drawing; -1: `columns` holds
 };
 
 /// Looks at a file descriptor and at TERM and NO_COLOR: no animation and no colour where it is
@@ -24,7 +25,8 @@ struct TerminalInfo {
 TerminalInfo terminal_info(int fd);
 
 /// automatic  one line that is written over, on an animated terminal; else as plain
-/// plain      a line when an input is done, ten seconds apart at least
+/// plain      a line when an input is done, ten seconds apart at least, and one a minute while
+///            none is
 /// json       {"type":"progress"} at most once a second, {"type":"error"}, {"type":"summary"}
 /// none       errors and summary alone
 /// `quiet`    errors alone, whatever the mode

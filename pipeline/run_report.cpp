@@ -12,7 +12,7 @@
 #include <fstream>
 #include <string_view>
 
-#include "pipeline/names.h"
+#include "stages/system_message.h"
 #include "stages/write_jsonl.h"
 
 namespace reelfolio::pipeline {
@@ -35,7 +35,7 @@ class Descriptor {
 };
 
 [[noreturn]] void fail(const std::filesystem::path& path, int error) {
-  throw stages::OutputError(path.string() + ": cannot be written: " + system_message(error), false);
+  throw stages::OutputError(path.string() + ": cannot be written: " + stages::system_message(error), false);
 }
 
 }  // namespace
@@ -78,6 +78,7 @@ std::string run_report_json(const RunReport& report) {
                          {"memory_bytes", report.machine.memory_bytes}};
   Json& options = document["options"] = Json::object();
   for (const auto& [name, value] : report.options) options[name] = value;
+  document["output"] = report.output;
   document["started_at"] = report.started_at;
   document["seconds"] = report.seconds;
   document["interrupted"] = report.summary.interrupted;

@@ -30,6 +30,7 @@ struct RunReport {
   std::string model_fingerprint;  ///< empty: no model was used
   Machine machine;
   std::vector<std::pair<std::string, stages::Json>> options;  ///< as resolved, in the order given
+  std::string output;                                         ///< where the lines of this run are
   std::string started_at;                                     ///< ISO 8601, UTC
   double seconds = 0;
   std::uint64_t peak_memory = 0;

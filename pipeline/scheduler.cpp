@@ -1,6 +1,7 @@
 #include "pipeline/scheduler.h"
 
 #include <algorithm>
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <exception>
@@ -29,14 +30,15 @@ constexpr std::size_t kItemBytes = 1024;
 ///             the calling thread then writes it in its turn and forgets it.
 /// Every member is guarded by Scheduler::mutex_.
 struct InputRun {
-  explicit InputRun(const Graph& graph, std::shared_ptr<const stages::InputFile> input)
-      : builder(graph, std::move(input)) {}
+  InputRun(const Graph& graph, std::size_t index_, std::shared_ptr<const stages::InputFile> input)
+      : index(index_), builder(graph, std::move(input)) {}
 
   struct UnitWork {
     int pending = 0;      ///< items of it that wait for the engine
     bool closed = false;  ///< no further items will come
   };
 
+  const std::size_t index;  ///< in the list of the run
   ResultBuilder builder;
   std::optional<stages::InputResult> reused;
   std::map<const stages::Unit*, UnitWork> units;
@@ -112,7 +114,7 @@ class Scheduler {
         progress_(progress),
         stop_(std::move(stop)),
         history_(options.history),
-        probe_(options.probe ? options.probe : ProbeFunction(stages::probe_input)),
+        probe_(options.probe ? options.probe : stoppable_probe()),
         clock_(options.clock != nullptr ? *options.clock : steady_clock()),
         takers_(graph.stages.size() + 1),
         costs_(graph.stages.size() + 1) {
@@ -144,6 +146,12 @@ class Scheduler {
                  std::span<const std::vector<engine::Request>> requests,
                  std::span<const engine::Answer> answers);
 
+  ProbeFunction stoppable_probe() {
+    return [this](const std::filesystem::path& path, const std::string& name) {
+      return stages::probe_input(path, name, [this] { return stopping(); });
+    };
+  }
+
   // Any thread.
   void begin_stop();
   bool stopping() {
@@ -160,10 +168,16 @@ class Scheduler {
     const std::lock_guard lock(progress_mutex_);
     what(progress_);
   }
-  void report_unit_done() {
-    const engine::EngineStats stats = engine_ != nullptr ? engine_->stats() : engine::EngineStats{};
-    report([&](Progress& progress) { progress.unit_done(stats); });
+  engine::EngineStats engine_stats() const {
+    return engine_ != nullptr ? engine_->stats() : engine::EngineStats{};
   }
+  void report_unit_done(std::size_t input) {
+    const engine::EngineStats stats = engine_stats();
+    report([&](Progress& progress) { progress.unit_done(input, stats); });
+  }
+
+  // A thread of its own.
+  void tick_until(std::stop_token ended);
 
   const Graph& graph_;
   const std::vector<ListedInput>& inputs_;
@@ -209,7 +223,7 @@ class Decoder {
   /// Makes all items of one input. Throws Cancelled if the run stops.
   void decode(const std::shared_ptr<InputRun>& run, const ListedInput& listed) {
     run_ = run;
-    scheduler_.report([&](Progress& progress) { progress.input_started(listed.name); });
+    scheduler_.report([&](Progress& progress) { progress.input_started(run->index, listed.name); });
     try {
       if (open(listed)) {
         offer(GraphStage::kInputs, stages::Item{input_, nullptr, {}});
@@ -236,6 +250,8 @@ class Decoder {
       decoder_.check_cancelled();
       decoder_.scheduler_.add_error(*decoder_.run_, stage_, std::move(unit), error.code(), error.what());
     }
+    bool stopped() const override { return decoder_.cancelled(); }
+    void advanced(double part) override { decoder_.advanced(stage_, part); }
 
    private:
     Decoder& decoder_;
@@ -333,7 +349,7 @@ class Decoder {
         if (is_new && !doubled) run_->units[unit.get()];
       }
       if (doubled) give_up(stage, unit, "unit " + std::to_string(unit->index) + " was emitted twice");
-      if (is_new) scheduler_.report([](Progress& progress) { progress.unit_found(); });
+      if (is_new) scheduler_.report([&](Progress& progress) { progress.unit_found(run_->index); });
     }
     offer(stage, item);
     if (is_new) close_unit(*unit);
@@ -349,7 +365,7 @@ class Decoder {
       done = work.pending == 0;
       if (done) run_->units.erase(&unit);
     }
-    if (done) scheduler_.report_unit_done();
+    if (done) scheduler_.report_unit_done(run_->index);
   }
 
   void close_input() {
@@ -384,9 +400,19 @@ class Decoder {
     throw Cancelled{};
   }
 
-  void check_cancelled() {
+  bool cancelled() const {
     const std::lock_guard lock(scheduler_.mutex_);
-    if (scheduler_.stopping_ || run_->given_up) throw Cancelled{};
+    return scheduler_.stopping_ || run_->given_up;
+  }
+  void check_cancelled() const {
+    if (cancelled()) throw Cancelled{};
+  }
+
+  /// Only the stages that open the input know how much of it there is.
+  void advanced(int stage, double part) {
+    const std::vector<int>& from = scheduler_.graph_.stages[stage].from;
+    if (std::find(from.begin(), from.end(), GraphStage::kInputs) == from.end()) return;
+    scheduler_.report([&](Progress& progress) { progress.input_advanced(run_->index, part); });
   }
 
   Scheduler& scheduler_;
@@ -414,7 +440,8 @@ std::shared_ptr<InputRun> Scheduler::next_input(std::size_t& index) {
   stages::InputFile listed;
   listed.name = inputs_[index].name;
   listed.path = inputs_[index].path;
-  auto run = std::make_shared<InputRun>(graph_, std::make_shared<const stages::InputFile>(std::move(listed)));
+  auto run =
+      std::make_shared<InputRun>(graph_, index, std::make_shared<const stages::InputFile>(std::move(listed)));
   window_.emplace(index, run);
   return run;
 }
@@ -500,7 +527,7 @@ void Scheduler::write(InputRun& run) {
       ++summary_.skipped;
       break;
   }
-  report([&](Progress& progress) { progress.input_done(result); });
+  report([&](Progress& progress) { progress.input_done(run.index, result); });
 }
 
 void Scheduler::work() {
@@ -571,7 +598,7 @@ void Scheduler::answer(QueuedItem work) {
     }
     decoders_wake_.notify_all();
   }
-  if (unit_done) report_unit_done();
+  if (unit_done) report_unit_done(run.index);
 }
 
 /// One engine call for `requests[i]` of `stages[i]`. False: the model cannot take a request of
@@ -633,10 +660,25 @@ void Scheduler::share_out(double seconds, std::span<const int> stages,
   }
 }
 
+void Scheduler::tick_until(std::stop_token ended) {
+  std::mutex mutex;
+  std::condition_variable_any never;
+  std::unique_lock lock(mutex);
+  const std::chrono::duration<double> tick(Progress::kTickS);
+  while (!ended.stop_requested()) {
+    never.wait_for(lock, ended, tick, [] { return false; });
+    if (ended.stop_requested()) return;
+    const engine::EngineStats stats = engine_stats();
+    report([&](Progress& progress) { progress.tick(stats); });
+  }
+}
+
 RunSummary Scheduler::run() {
   if (graph_.needs_model() && engine_ == nullptr)
     throw std::logic_error("the graph needs a model, and there is none");
-  report([&](Progress& progress) { progress.run_started(inputs_.size()); });
+  std::vector<std::uint64_t> sizes;
+  for (const ListedInput& input : inputs_) sizes.push_back(input.size_bytes);
+  report([&](Progress& progress) { progress.run_started(sizes); });
   {
     const std::stop_callback on_stop(stop_, [this] { begin_stop(); });
     /// Stops and joins the decoders however the scope is left.
@@ -656,6 +698,7 @@ RunSummary Scheduler::run() {
         std::min(static_cast<std::size_t>(std::max(graph_.limits.decoders, 1)), inputs_.size());
     decoders.threads.reserve(count);
     for (std::size_t i = 0; i < count; ++i) decoders.threads.emplace_back([this] { decode_inputs(); });
+    const std::jthread ticker([this](std::stop_token ended) { tick_until(std::move(ended)); });
     work();
   }
   if (failure_) std::rethrow_exception(failure_);

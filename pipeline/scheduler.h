@@ -56,6 +56,7 @@ struct ListedInput {
   std::filesystem::path path;
   std::string name;   ///< as records show it
   std::string error;  ///< not empty: it cannot be read (missing, no permission); becomes a failed input
+  std::uint64_t size_bytes = 0;  ///< for the time left; 0: not known
 };
 
 /// What earlier runs have done.

@@ -37,6 +37,13 @@ class Places {
     return at(static_cast<std::size_t>(mark.line), static_cast<std::size_t>(std::max(mark.column, 0)));
   }
 
+  /// A tab stands in the white space that the line of `mark` begins with.
+  bool indented_by_tab(const YAML::Mark& mark) const {
+    if (mark.line < 0 || static_cast<std::size_t>(mark.line) >= line_starts_.size()) return false;
+    const std::string_view line = text_.substr(line_starts_[static_cast<std::size_t>(mark.line)]);
+    return line.substr(0, line.find_first_not_of(" \t")).find('\t') != std::string_view::npos;
+  }
+
   SourceLocation at_byte(std::size_t offset) const {
     const auto next = std::upper_bound(line_starts_.begin(), line_starts_.end(), offset);
     const auto line = static_cast<std::size_t>(next - line_starts_.begin()) - 1;
@@ -332,7 +339,10 @@ SpecValue read_yaml(std::string_view yaml, const std::string& file, bool has_lin
     while (parser.HandleNextDocument(builder)) {
     }
   } catch (const YAML::Exception& error) {
-    throw ConfigError(places.at(error.mark), "not valid YAML: " + error.msg);
+    // yaml-cpp has many words for it, and none of them is "tab".
+    const bool has_tab = places.indented_by_tab(error.mark);
+    throw ConfigError(places.at(error.mark),
+                      "not valid YAML: " + error.msg + (has_tab ? "; a tab cannot indent, spaces can" : ""));
   }
   return builder.take_root();
 }

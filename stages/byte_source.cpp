@@ -7,16 +7,15 @@
 #include <cerrno>
 #include <limits>
 #include <string>
-#include <system_error>
 
 #include "stages/error.h"
+#include "stages/system_message.h"
 
 namespace reelfolio::stages {
 namespace {
 
 [[noreturn]] void throw_unreadable(int error) {
-  // Not strerror: it shares one buffer between threads.
-  throw ItemError("input.unreadable", "cannot be read: " + std::generic_category().message(error));
+  throw ItemError("input.unreadable", "cannot be read: " + system_message(error));
 }
 
 }  // namespace

@@ -56,4 +56,36 @@ bool PageRanges::contains(int number, int page_count) const {
   });
 }
 
+ParamSpec pages_param(const std::string& help) {
+  return {.name = "pages",
+          .type = ParamType::text,
+          .help = help + R"(: "1-20", "1,3,5-", "-5" (the first five), "last")",
+          .default_value = std::string("1-")};
+}
+
+ParamSpec max_pages_param() {
+  return {.name = "max_pages",
+          .type = ParamType::integer,
+          .help = "pages of one file; more are left out and reported",
+          .default_value = std::int64_t{10000},
+          .min = 1,
+          .max = 1000000};
+}
+
+PageSelection::PageSelection(const Params& params)
+    : pages_(PageRanges::parse("pages", params.text("pages"))),
+      max_pages_(static_cast<int>(params.integer("max_pages"))) {
+  if (params.has("exclude")) exclude_ = PageRanges::parse("exclude", params.text("exclude"));
+}
+
+ItemError PageSelection::over_limit(const std::string& format) const {
+  return ItemError(format + ".page_limit", "has more than " + std::to_string(max_pages_) +
+                                               " of the selected pages; the rest is left out");
+}
+
+ItemError PageSelection::none_selected(const std::string& format, int page_count) {
+  return ItemError(format + ".page_range",
+                   "none of the selected pages exists (" + std::to_string(page_count) + " in the file)");
+}
+
 }  // namespace reelfolio::stages

@@ -17,6 +17,8 @@
 #include "stages/error.h"
 #include "stages/image/gif_structure.h"
 #include "stages/image/signature.h"
+#include "stages/stage.h"
+#include "stages/system_message.h"
 #include "stages/utf8.h"
 
 extern "C" {
@@ -113,7 +115,7 @@ struct Scan {
   bool is_text = false;
 };
 
-Scan scan(ByteSource& source) {
+Scan scan(ByteSource& source, const std::function<bool()>& stopped) {
   Scan result;
   Sha256 sha256;
   TextCheck text;
@@ -122,6 +124,7 @@ Scan scan(ByteSource& source) {
   // One byte beyond the size seen at opening tells a file that grows, without
   // following it for as long as its writer goes on.
   while (total <= source.size()) {
+    if (stopped && stopped()) throw Cancelled{};
     const std::size_t want =
         static_cast<std::size_t>(std::min<std::uint64_t>(chunk.size(), source.size() - total + 1));
     const std::size_t got = source.read(chunk.data(), want);
@@ -135,7 +138,7 @@ Scan scan(ByteSource& source) {
     if (got < want) break;
   }
   if (source.failed()) {
-    throw ItemError("input.unreadable", "cannot be read: " + std::generic_category().message(source.error()));
+    throw ItemError("input.unreadable", "cannot be read: " + system_message(source.error()));
   }
   if (total != source.size() || source.changed()) {
     throw ItemError("input.changed",
@@ -277,14 +280,15 @@ MediaKind kind_of(ByteSource& source, const Scan& scan) {
 
 }  // namespace
 
-InputFile probe_input(const std::filesystem::path& path, const std::string& name) {
+InputFile probe_input(const std::filesystem::path& path, const std::string& name,
+                      const std::function<bool()>& stopped) {
   ByteSource source(path);
   if (source.size() == 0 && !source.changed()) throw ItemError("input.empty", "is empty");
   InputFile file;
   file.name = replace_invalid_utf8(name);
   file.path = path;
   file.size_bytes = source.size();
-  const Scan result = scan(source);
+  const Scan result = scan(source, stopped);
   file.sha256 = result.sha256;
   file.media = kind_of(source, result);
   return file;

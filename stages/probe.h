@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <string>
 
 #include "stages/item.h"
@@ -26,6 +27,10 @@ namespace reelfolio::stages {
 /// Any thread. Sets libav's log level, which is one for the process, to quiet.
 /// Throws ItemError: input.unreadable, input.not_a_file, input.empty, input.changed
 /// (the file grew, shrank or was rewritten while it was read), input.unsupported.
-InputFile probe_input(const std::filesystem::path& path, const std::string& name);
+///
+/// `stopped` (may be empty) is asked while the file is read; once it returns true, Cancelled
+/// (stage.h) is thrown.
+InputFile probe_input(const std::filesystem::path& path, const std::string& name,
+                      const std::function<bool()>& stopped = {});
 
 }  // namespace reelfolio::stages

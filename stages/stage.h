@@ -33,6 +33,12 @@ class Emitter {
   /// A part of the input failed (a page, a scene) and the worker goes on with the next.
   /// `unit` says which; null means the input as a whole is affected (a truncated end).
   virtual void error(const ItemError& error, std::shared_ptr<const Unit> unit) = 0;
+  /// True once the run stops. Workers that compute or read for long between items ask, and
+  /// throw Cancelled.
+  virtual bool stopped() const { return false; }
+  /// How much of the input is through this worker, from 0 to 1: what the time left is
+  /// reckoned from. Need not be called.
+  virtual void advanced(double part) { (void)part; }
 };
 
 /// Thrown through a worker when the run is stopped; workers let it pass.

@@ -30,28 +30,6 @@ bool Utf8Check::feed(std::string_view bytes) {
   return true;
 }
 
-std::string replace_invalid_utf8(std::string_view bytes) {
-  std::string text;
-  text.reserve(bytes.size());
-  std::size_t start = 0;
-  while (start < bytes.size()) {
-    Utf8Check check;
-    std::size_t end = start;
-    while (end < bytes.size() && check.feed(bytes.substr(end, 1))) {
-      ++end;
-      if (check.complete()) {
-        text.append(bytes.substr(start, end - start));
-        start = end;
-      }
-    }
-    if (start == bytes.size()) break;
-    // [start, end) is a character cut short; a byte that cannot begin one stands alone.
-    text += "\xEF\xBF\xBD";
-    start = end > start ? end : start + 1;
-  }
-  return text;
-}
-
 void truncate_utf8(std::string& text, std::size_t max_bytes) {
   if (text.size() <= max_bytes) return;
   std::size_t end = max_bytes;

@@ -4,6 +4,8 @@
 #include <string>
 #include <string_view>
 
+#include "engine/utf8.h"
+
 namespace reelfolio::stages {
 
 /// Checks bytes that arrive in pieces against UTF-8 (RFC 3629: no surrogates, no
@@ -22,8 +24,7 @@ class Utf8Check {
   std::uint8_t high_ = 0xBF;
 };
 
-/// `bytes` with every maximal invalid part replaced by U+FFFD.
-std::string replace_invalid_utf8(std::string_view bytes);
+using engine::replace_invalid_utf8;
 
 /// `text` cut to at most `max_bytes` bytes, never inside a character of valid UTF-8.
 void truncate_utf8(std::string& text, std::size_t max_bytes);

@@ -9,12 +9,12 @@
 #include <cassert>
 #include <cerrno>
 #include <cmath>
-#include <cstring>
 #include <string_view>
 #include <system_error>
 #include <utility>
 
 #include "stages/decimal.h"
+#include "stages/system_message.h"
 
 namespace reelfolio::stages {
 
@@ -86,7 +86,7 @@ std::string error_object(const ErrorRecord& error, const std::vector<UnitKind>& 
 }
 
 [[noreturn]] void fail(const std::string& name, int error) {
-  throw OutputError(name + ": " + std::strerror(error), error == EPIPE);
+  throw OutputError(name + ": cannot be written: " + system_message(error), error == EPIPE);
 }
 
 /// Where the links of `path` lead; the path itself where nothing is there yet.

@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <array>
 #include <string_view>
-#include <system_error>
 #include <utility>
 
 #include "stages/error.h"
 #include "stages/image/signature.h"
+#include "stages/system_message.h"
 
 namespace reelfolio::stages {
 
@@ -51,7 +51,7 @@ void check_size(std::uint64_t width, std::uint64_t height, std::uint64_t max_pix
 
 void throw_decode_error(const ByteSource& source, const std::string& message) {
   if (source.failed()) {
-    throw ItemError("input.unreadable", "cannot be read: " + std::generic_category().message(source.error()));
+    throw ItemError("input.unreadable", "cannot be read: " + system_message(source.error()));
   }
   const std::string detail = message.empty() ? "" : ": " + message;
   if (source.hit_end()) throw ItemError("image.truncated", "picture data ends early" + detail);

@@ -13,8 +13,7 @@ struct Settings {
   std::string stage_name;
   int soft_tokens;
   std::uint64_t max_pixels;
-  int max_pages;
-  PageRanges pages;
+  PageSelection pages;
 };
 
 class ImageWorker final : public Transform::Worker {
@@ -26,22 +25,8 @@ class ImageWorker final : public Transform::Worker {
       throw ItemError("input.changed", "changed since it was looked at");
     }
     const std::unique_ptr<PictureReader> reader = open_picture(item.input->path, settings_.max_pixels);
-    const int count = reader->pages();
-    int read = 0;
-    for (int index = 0; index < count; ++index) {
-      if (!settings_.pages.contains(index + 1, count)) continue;
-      if (read++ == settings_.max_pages) {
-        out.error(ItemError("image.page_limit", "has more than " + std::to_string(settings_.max_pages) +
-                                                    " of the selected pages; the rest is left out"),
-                  nullptr);
-        return;
-      }
-      read_page(item, *reader, index, out);
-    }
-    if (read == 0) {
-      throw ItemError("image.page_range",
-                      "none of the selected pages exists (" + std::to_string(count) + " in the file)");
-    }
+    settings_.pages.each(reader->pages(), "image", out,
+                         [&](int number) { read_page(item, *reader, number - 1, out); });
   }
 
  private:
@@ -73,9 +58,7 @@ class ReadImages final : public Transform {
  public:
   ReadImages(const Params& params, const StageContext& context)
       : settings_{context.stage_name, soft_tokens_of(params),
-                  static_cast<std::uint64_t>(params.integer("max_pixels")),
-                  static_cast<int>(params.integer("max_pages")),
-                  PageRanges::parse("pages", params.text("pages"))} {}
+                  static_cast<std::uint64_t>(params.integer("max_pixels")), PageSelection(params)} {}
   std::unique_ptr<Worker> make_worker() const override { return std::make_unique<ImageWorker>(settings_); }
 
  private:
@@ -92,16 +75,8 @@ StageType read_images_type() {
   type.produces = {ItemType::image};
   type.params = {
       soft_tokens_param(280),
-      {.name = "pages",
-       .type = ParamType::text,
-       .help = "pages of a TIFF: \"1-20\", \"1,3,5-\", \"-5\" (the first five), \"last\"",
-       .default_value = std::string("1-")},
-      {.name = "max_pages",
-       .type = ParamType::integer,
-       .help = "pages of one file; more are left out and reported",
-       .default_value = std::int64_t{10000},
-       .min = 1,
-       .max = 1000000},
+      pages_param("pages of a TIFF"),
+      max_pages_param(),
       {.name = "max_pixels",
        .type = ParamType::integer,
        .help = "pixels of one picture; a larger one is an error, three bytes each are held",

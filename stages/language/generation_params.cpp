@@ -5,13 +5,13 @@
 #include <array>
 #include <cerrno>
 #include <cstdint>
-#include <cstring>
 #include <fstream>
 #include <system_error>
 #include <utility>
 
+#include "engine/utf8.h"
 #include "stages/soft_token_budget.h"
-#include "stages/utf8.h"
+#include "stages/system_message.h"
 
 namespace reelfolio::stages {
 
@@ -92,15 +92,13 @@ std::string read_text_param(const Params& params, const StageContext& context, c
   if (std::error_code ignored; std::filesystem::is_directory(path, ignored)) refuse("is a folder");
   errno = 0;
   std::ifstream file(path, std::ios::binary);
-  if (!file) refuse(errno != 0 ? std::strerror(errno) : "cannot be opened");
+  if (!file) refuse(errno != 0 ? system_message(errno) : "cannot be opened");
   std::string text(static_cast<std::size_t>(kMaxPromptFileBytes) + 1, '\0');
   file.read(text.data(), static_cast<std::streamsize>(text.size()));
   if (file.bad()) refuse("cannot be read");
   if (file.gcount() > kMaxPromptFileBytes) refuse("is larger than 1 MiB");
   text.resize(static_cast<std::size_t>(file.gcount()));
-  Utf8Check utf8;
-  utf8.feed(text);
-  if (!utf8.complete()) refuse("is not UTF-8 text");
+  if (!engine::is_valid_utf8(text)) refuse("is not UTF-8 text");
   return text;
 }
 

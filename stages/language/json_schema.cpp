@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cmath>
-#include <cstring>
 #include <fstream>
 #include <system_error>
 #include <utility>
@@ -15,6 +14,7 @@
 #include "stages/error.h"
 #include "stages/language/schema_check.h"
 #include "stages/language/schema_sketch.h"
+#include "stages/system_message.h"
 
 namespace reelfolio::stages {
 
@@ -136,7 +136,7 @@ JsonSchema JsonSchema::load(const std::filesystem::path& file, const std::string
   if (std::error_code ignored; std::filesystem::is_directory(file, ignored)) refuse("is a folder");
   errno = 0;
   std::ifstream stream(file, std::ios::binary);
-  if (!stream) refuse(errno != 0 ? std::strerror(errno) : "cannot be opened");
+  if (!stream) refuse(errno != 0 ? system_message(errno) : "cannot be opened");
   std::string text(kMaxSchemaBytes + 1, '\0');
   stream.read(text.data(), static_cast<std::streamsize>(text.size()));
   if (stream.bad()) refuse("cannot be read");

@@ -15,16 +15,10 @@ struct Settings {
   std::string stage_name;
   std::filesystem::path password_file;
   double dpi;
-  PageRanges pages;
-  std::optional<PageRanges> exclude;
+  PageSelection pages;
   int soft_tokens;
   std::uint64_t max_pixels;
-  int max_pages;
   bool text;
-
-  bool selects(int number, int page_count) const {
-    return pages.contains(number, page_count) && !(exclude && exclude->contains(number, page_count));
-  }
 };
 
 class PdfWorker final : public Transform::Worker {
@@ -36,22 +30,8 @@ class PdfWorker final : public Transform::Worker {
       throw ItemError("input.changed", "changed since it was looked at");
     }
     PdfDocument document(item.input->path, settings_.password_file);
-    const int count = document.page_count();
-    int rendered = 0;
-    for (int number = 1; number <= count; ++number) {
-      if (!settings_.selects(number, count)) continue;
-      if (rendered++ == settings_.max_pages) {
-        out.error(ItemError("pdf.page_limit", "has more than " + std::to_string(settings_.max_pages) +
-                                                  " of the selected pages; the rest is left out"),
-                  nullptr);
-        return;
-      }
-      render_page(item, document, number, out);
-    }
-    if (rendered == 0) {
-      throw ItemError("pdf.page_range",
-                      "none of the selected pages exists (" + std::to_string(count) + " in the file)");
-    }
+    settings_.pages.each(document.page_count(), "pdf", out,
+                         [&](int number) { render_page(item, document, number, out); });
   }
 
  private:
@@ -83,17 +63,10 @@ class PdfWorker final : public Transform::Worker {
 class RenderPages final : public Transform {
  public:
   RenderPages(const Params& params, const StageContext& context)
-      : settings_{context.stage_name,
-                  context.password_file,
-                  params.number("dpi"),
-                  PageRanges::parse("pages", params.text("pages")),
-                  std::nullopt,
-                  soft_tokens_of(params),
-                  static_cast<std::uint64_t>(params.integer("max_pixels")),
-                  static_cast<int>(params.integer("max_pages")),
-                  params.boolean("text")} {
-    if (params.has("exclude")) settings_.exclude = PageRanges::parse("exclude", params.text("exclude"));
-  }
+      : settings_{context.stage_name,     context.password_file,
+                  params.number("dpi"),   PageSelection(params),
+                  soft_tokens_of(params), static_cast<std::uint64_t>(params.integer("max_pixels")),
+                  params.boolean("text")} {}
   std::unique_ptr<Worker> make_worker() const override { return std::make_unique<PdfWorker>(settings_); }
 
  private:
@@ -115,18 +88,10 @@ StageType render_pages_type() {
        .default_value = 150.0,
        .min = 1,
        .max = 2400},
-      {.name = "pages",
-       .type = ParamType::text,
-       .help = "pages by number: \"1-20\", \"1,3,5-\", \"-5\" (the first five), \"last\"",
-       .default_value = std::string("1-")},
+      pages_param("pages by number"),
       {.name = "exclude", .type = ParamType::text, .help = "pages to leave out, written as in `pages`"},
       soft_tokens_param(1120),
-      {.name = "max_pages",
-       .type = ParamType::integer,
-       .help = "pages of one file; more are left out and reported",
-       .default_value = std::int64_t{10000},
-       .min = 1,
-       .max = 1000000},
+      max_pages_param(),
       {.name = "max_pixels",
        .type = ParamType::integer,
        .help = "pixels of one page; a larger one is rendered at a lower resolution",

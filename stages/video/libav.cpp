@@ -9,11 +9,11 @@
 #include <cerrno>
 #include <cstdarg>
 #include <cstdio>
-#include <cstring>
 #include <mutex>
 #include <new>
 
 #include "stages/error.h"
+#include "stages/system_message.h"
 
 namespace reelfolio::stages::libav {
 namespace {
@@ -80,7 +80,7 @@ FileInput::FileInput(const std::filesystem::path& path, std::function<bool()> in
   if (fd_ < 0 || ::fstat(fd_, &status) != 0) {
     const int error = errno;
     if (fd_ >= 0) ::close(fd_);
-    throw ItemError("input.unreadable", std::string("cannot open: ") + std::strerror(error));
+    throw ItemError("input.unreadable", "cannot be read: " + system_message(error));
   }
   size_ = status.st_size;
   auto* buffer = static_cast<unsigned char*>(av_malloc(kReadBytes));

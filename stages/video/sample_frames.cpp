@@ -138,9 +138,26 @@ class SampleFramesWorker : public Transform::Worker {
   explicit SampleFramesWorker(const Settings& settings) : settings_(settings) {}
 
   void process(const Item& item, Emitter& out) override {
+    out_ = &out;
+    try {
+      sample(item, out);
+    } catch (const VideoReader::Interrupted&) {
+      throw Cancelled{};
+    }
+  }
+
+  void end_input() override {
+    reader_.reset();
+    input_.reset();
+  }
+
+ private:
+  void sample(const Item& item, Emitter& out) {
     if (!reader_ || input_ != item.input) {
       end_input();
-      reader_.emplace(item.input->path);
+      VideoReaderOptions options;
+      options.interrupted = [this] { return out_->stopped(); };
+      reader_.emplace(item.input->path, std::move(options));
       input_ = item.input;
     }
     Item result{item.input, item.unit, {}};
@@ -165,12 +182,6 @@ class SampleFramesWorker : public Transform::Worker {
     out.emit(std::move(result));
   }
 
-  void end_input() override {
-    reader_.reset();
-    input_.reset();
-  }
-
- private:
   std::optional<Candidate> choose(const Place& place, double scene_start_s, double after_s) {
     std::optional<Candidate> best;
     if (!settings_.sharp) {
@@ -211,6 +222,7 @@ class SampleFramesWorker : public Transform::Worker {
   const Settings& settings_;
   std::shared_ptr<const InputFile> input_;
   std::optional<VideoReader> reader_;
+  const Emitter* out_ = nullptr;  // of the item in hand; the reader outlives it
 };
 
 class SampleFrames : public Transform {

@@ -1,5 +1,6 @@
 #include "stages/video/split_scenes.h"
 
+#include <algorithm>
 #include <limits>
 #include <memory>
 #include <string>
@@ -29,7 +30,19 @@ class SplitScenesWorker : public Transform::Worker {
   explicit SplitScenesWorker(const Settings& settings) : settings_(settings) {}
 
   void process(const Item& item, Emitter& out) override {
-    VideoReader reader(item.input->path);
+    try {
+      split(item, out);
+    } catch (const VideoReader::Interrupted&) {
+      throw Cancelled{};
+    }
+  }
+
+ private:
+  void split(const Item& item, Emitter& out) const {
+    VideoReaderOptions options;
+    options.interrupted = [&out] { return out.stopped(); };
+    VideoReader reader(item.input->path, std::move(options));
+    const double length_s = std::min(reader.length_s().value_or(kInfinity), settings_.end_s);
     const std::unique_ptr<Detector> detector = make_detector(settings_.detector);
     SceneTiler tiler(settings_.max_scene_s);
     std::vector<double> cuts;
@@ -53,6 +66,7 @@ class SplitScenesWorker : public Transform::Worker {
       end_s = reader.end_s();
       emit_scenes();
       tiler.add_frame(reader.time_s(), scenes);
+      out.advanced((end_s - settings_.start_s) / (length_s - settings_.start_s));
     }
     const std::vector<ItemError> problems = reader.problems();
     if (!any) {
@@ -67,7 +81,6 @@ class SplitScenesWorker : public Transform::Worker {
     for (const ItemError& problem : problems) out.error(problem, nullptr);
   }
 
- private:
   Item scene_item(const Item& item, const SceneSpan& scene, int index) const {
     auto unit = std::make_shared<Unit>();
     unit->producer = settings_.stage_name;

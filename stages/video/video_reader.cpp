@@ -151,6 +151,11 @@ void VideoReader::open_decoder() {
   }
 }
 
+std::optional<double> VideoReader::length_s() const {
+  if (format_->duration == AV_NOPTS_VALUE || format_->duration <= 0) return std::nullopt;
+  return static_cast<double>(format_->duration) / AV_TIME_BASE;
+}
+
 double VideoReader::seconds(std::int64_t timestamp) const {
   return static_cast<double>(timestamp) * av_q2d(stream_->time_base) - origin_s_.value_or(0);
 }

@@ -70,6 +70,8 @@ class VideoReader {
   double time_s() const { return current_.time_s; }
   /// When the next frame starts; of the last frame, when it ends.
   double end_s() const;
+  /// How long the file says it is; absent where it does not.
+  std::optional<double> length_s() const;
   /// Parts of the frame are known to be broken.
   bool is_damaged() const;
   PictureSize size() const;  ///< upright, square pixels

@@ -176,21 +176,37 @@ TEST_CASE("options: flags and variables that the graph does not hold") {
   const Environment environment = variables({{"REELFOLIO_THREADS", "5"},
                                              {"REELFOLIO_PROGRESS", "json"},
                                              {"REELFOLIO_LOG_LEVEL", "debug"},
-                                             {"REELFOLIO_PASSWORD_FILE", "p"}});
+                                             {"REELFOLIO_PASSWORD_FILE", "/dev/null"}});
   const ProcessSettings settings = resolve(flags, environment);
   CHECK(settings.threads == 5);
   CHECK(settings.progress == ProgressMode::json);
   CHECK(settings.log_level == LogLevel::debug);
-  CHECK(settings.password_file == "p");
+  CHECK(settings.password_file == "/dev/null");
   const ProcessSettings typed =
       resolve(parse_as<RunFlags>({"run", "g.yaml", "--threads", "2", "--progress", "plain", "--log-level",
-                                  "error", "--password-file", "q"}),
+                                  "error", "--password-file", "/dev/zero"}),
               environment);
   CHECK(typed.threads == 2);
   CHECK(typed.progress == ProgressMode::plain);
   CHECK(typed.log_level == LogLevel::error);
-  CHECK(typed.password_file == "q");
+  CHECK(typed.password_file == "/dev/zero");
   CHECK(resolve(flags, variables({})).threads == usable_cpus());
+}
+
+TEST_CASE("options: a password file that cannot be read is refused under the name that gave it") {
+  const auto flags = parse_as<RunFlags>({"run", "g.yaml", "--password-file", "/nonexistent/p"});
+  CHECK(config_error([&] { resolve(flags, variables({})); }) ==
+        "--password-file is '/nonexistent/p', which cannot be read: no such file or directory");
+  const auto none = parse_as<RunFlags>({"run", "g.yaml"});
+  CHECK(config_error([&] {
+          resolve(none, variables({{"REELFOLIO_PASSWORD_FILE", "/"}}));
+        }) == "REELFOLIO_PASSWORD_FILE is '/', which is a folder");
+}
+
+TEST_CASE("options: a missing value and a question that is a file are told as what they are") {
+  CHECK(refusal({"run", "g.yaml", "--set"}) == "reelfolio run: --set needs a value: STAGE.KEY=VALUE");
+  CHECK(refusal({"ask", "a.png", "/dev/null"}) ==
+        "reelfolio ask: the last argument is the question, and '/dev/null' is a file");
 }
 
 TEST_CASE("options: -q shows errors alone and no progress") {

@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -22,10 +23,6 @@ struct Invocation {
   std::filesystem::path stdout_path{};             ///< where stdout goes instead of `out`
 };
 
-/// Waits for the end. The environment holds PATH, HOME and LANG alone, so that a user's
-/// REELFOLIO_* variables do not matter.
-Outcome run_program(const Invocation& invocation);
-
 /// A folder under the temporary one, gone with the object.
 class TempFolder {
  public:
@@ -41,6 +38,34 @@ class TempFolder {
   std::filesystem::path path_;
 };
 
+/// A program that runs beside the test. Its end is waited for by `wait`, or by the destructor,
+/// which kills it first.
+class RunningProgram {
+ public:
+  explicit RunningProgram(const Invocation& invocation);
+  ~RunningProgram();
+  RunningProgram(const RunningProgram&) = delete;
+  RunningProgram& operator=(const RunningProgram&) = delete;
+
+  void send(int signal) const;
+  bool running();
+  Outcome wait();
+
+ private:
+  TempFolder folder_;
+  std::filesystem::path out_;
+  bool keeps_out_ = true;
+  int child_ = -1;
+  int status_ = 0;
+};
+
+/// Waits for the end. The environment holds PATH, HOME and LANG alone, so that a user's
+/// REELFOLIO_* variables do not matter.
+Outcome run_program(const Invocation& invocation);
+
 std::string read_file(const std::filesystem::path& path);
+
+/// The objects of JSONL text.
+std::vector<nlohmann::json> json_lines(const std::string& jsonl);
 
 }  // namespace reelfolio::testing

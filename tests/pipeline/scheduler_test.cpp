@@ -294,6 +294,22 @@ TEST_CASE("scheduler: a stop asked for beforehand or by the sink ends the run") 
   CHECK(sink.results.empty());
 }
 
+TEST_CASE("scheduler: a worker that finds nothing for long learns of a stop; time ticks meanwhile") {
+  const Graph graph = build(kGraph);
+  std::stop_source stop;
+  test::RecordingSink sink;
+  test::CountingProgress progress;
+  progress.on_tick = [&] { stop.request_stop(); };
+  test::FakeEngine engine;
+  RunOptions options;
+  options.probe = test::fake_probe;
+  const RunSummary summary = run_graph(graph, listed({"video:2", "video:3:scans1"}), &engine, sink, progress,
+                                       stop.get_token(), options);
+  CHECK(summary.interrupted);
+  CHECK(progress.ticks >= 1);
+  CHECK(sink.results.size() == 1);
+}
+
 TEST_CASE("scheduler: what is not an input's fault ends the run with its exception") {
   const Graph graph = build(std::string(kGraph) + "limits: {decoders: 3, queue_bytes: 1}\n");
   const auto inputs = listed(mixed_inputs(50));

@@ -100,7 +100,7 @@ TEST_CASE("caption: prompt_file replaces the prompt, and both together are refus
   CHECK(message({{"prompt_file", std::string("prompt.txt")}, {"prompt", std::string("x")}}) ==
         "prompt_file: prompt and prompt_file are both given; keep one of them");
   CHECK(message({{"prompt_file", std::string("bad.txt")}}).find("prompt_file: line 1, column 9") == 0);
-  CHECK(message({{"prompt_file", std::string("none.txt")}}).find("none.txt: No such file") !=
+  CHECK(message({{"prompt_file", std::string("none.txt")}}).find("none.txt: no such file") !=
         std::string::npos);
   CHECK(message({{"prompt_file", std::string("latin1.txt")}}).find("is not UTF-8 text") != std::string::npos);
   CHECK(message({{"prompt_file", std::string(".")}}).find("is a folder") != std::string::npos);

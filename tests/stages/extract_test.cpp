@@ -99,7 +99,7 @@ TEST_CASE("extract: a schema that is missing or wrong is refused when the graph 
     return param_error([&] { make_stage(extract_type(), {{"schema", std::string(file)}}, folder.context); });
   };
   CHECK(message("none.json").find("schema: ") == 0);
-  CHECK(message("none.json").find("none.json: No such file or directory") != std::string::npos);
+  CHECK(message("none.json").find("none.json: no such file or directory") != std::string::npos);
   CHECK(message("bad.json")
             .find("bad.json#/properties/a: keyword 'typ' is not supported; did you mean 'type'?") !=
         std::string::npos);

@@ -123,7 +123,7 @@ TEST_CASE("probe: what is no readable file is named for what it is") {
   try {
     probe_input(folder.path("missing"), "missing");
   } catch (const ItemError& error) {
-    CHECK(std::string(error.what()).find("No such file") != std::string::npos);
+    CHECK(std::string(error.what()).find("no such file") != std::string::npos);
   }
 }
 

@@ -174,10 +174,10 @@ TEST_CASE("write_jsonl: an output that cannot be written names the file and the 
     }
     return "";
   };
-  CHECK(message(folder.path) == folder.path.string() + ": Is a directory");
-  CHECK(message(folder.path / "none" / "out.jsonl").find("out.jsonl.partial: No such file or directory") !=
+  CHECK(message(folder.path) == folder.path.string() + ": cannot be written: is a directory");
+  CHECK(message(folder.path / "none" / "out.jsonl").find("out.jsonl.partial: cannot be written: no such file or directory") !=
         std::string::npos);
-  CHECK(message("/dev/full") == "/dev/full: No space left on device");
+  CHECK(message("/dev/full") == "/dev/full: cannot be written: no space left on device");
 }
 
 TEST_CASE("write_jsonl: a reader that has gone is told apart from a full disk") {

@@ -78,6 +78,10 @@ class Cutter : public stages::Transform {
         unit->end_s = i + 1;
         if (has_word(*item.input, "breaks" + std::to_string(i)))
           throw std::runtime_error("the decoder broke down");
+        while (has_word(*item.input, "scans" + std::to_string(i))) {
+          if (out.stopped()) throw stages::Cancelled{};
+          std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        }
         if (has_word(*item.input, "bad" + std::to_string(i))) {
           out.error(ItemError("fake.bad", "unit " + std::to_string(i) + " is bad"), unit);
           continue;
@@ -375,20 +379,29 @@ void CountingProgress::alone(F&& f) {
   f();
   inside_.fetch_sub(1);
 }
-void CountingProgress::run_started(std::size_t num_inputs) {
-  alone([&] { announced = num_inputs; });
+void CountingProgress::run_started(std::span<const std::uint64_t> sizes) {
+  alone([&] { announced = sizes.size(); });
 }
-void CountingProgress::input_started(const std::string& /*name*/) {
+void CountingProgress::input_started(std::size_t /*input*/, const std::string& /*name*/) {
   alone([&] { ++started; });
 }
-void CountingProgress::unit_found() {
+void CountingProgress::input_advanced(std::size_t /*input*/, double /*part*/) {
+  alone([] {});
+}
+void CountingProgress::unit_found(std::size_t /*input*/) {
   alone([&] { ++found; });
 }
-void CountingProgress::unit_done(const engine::EngineStats& /*stats*/) {
+void CountingProgress::unit_done(std::size_t /*input*/, const engine::EngineStats& /*stats*/) {
   alone([&] { ++done; });
 }
-void CountingProgress::input_done(const stages::InputResult& /*result*/) {
+void CountingProgress::input_done(std::size_t /*input*/, const stages::InputResult& /*result*/) {
   alone([&] { ++inputs; });
+}
+void CountingProgress::tick(const engine::EngineStats& /*stats*/) {
+  alone([&] {
+    ++ticks;
+    if (on_tick) on_tick();
+  });
 }
 void CountingProgress::run_finished() {
   alone([&] { ++finishes; });

@@ -1,0 +1,188 @@
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "tests/e2e/program.h"
+#include "tests/support/catch.h"
+
+using namespace reelfolio::testing;
+
+namespace {
+
+const std::string kModel = REELFOLIO_SOURCE_DIR "/samples/model";
+
+constexpr const char* kGraph =
+    "version: 1\n"
+    "stages:\n"
+    "  pages: {use: render_pages, from: inputs, dpi: 30}\n"
+    "  scenes: {use: split_scenes, from: inputs}\n"
+    "  images: {use: read_images, from: inputs}\n";
+
+/// A picture of one colour, as PPM.
+std::string picture(int number) {
+  std::string text = "P6\n24 16\n255\n";
+  for (int i = 0; i < 24 * 16; ++i) {
+    text += static_cast<char>(number * 7);
+    text += static_cast<char>(number * 13);
+    text += static_cast<char>(number * 29);
+  }
+  return text;
+}
+
+/// A PDF of `pages` empty pages, numbered so that no two files are the same.
+std::string document(int number, int pages) {
+  std::vector<std::string> objects = {"<< /Type /Catalog /Pages 2 0 R >>", ""};
+  std::string kids;
+  for (int i = 0; i < pages; ++i) {
+    kids += std::to_string(i + 3) + " 0 R ";
+    objects.push_back("<< /Type /Page /Parent 2 0 R /MediaBox [0 0 " + std::to_string(100 + number) +
+                      " 80] >>");
+  }
+  objects[1] = "<< /Type /Pages /Kids [" + kids + "] /Count " + std::to_string(pages) + " >>";
+  std::string text = "%PDF-1.4\n";
+  std::string table = "xref\n0 " + std::to_string(objects.size() + 1) + "\n0000000000 65535 f \n";
+  for (std::size_t i = 0; i < objects.size(); ++i) {
+    char entry[32];
+    std::snprintf(entry, sizeof entry, "%010zu 00000 n \n", text.size());
+    table += entry;
+    text += std::to_string(i + 1) + " 0 obj\n" + objects[i] + "\nendobj\n";
+  }
+  const std::size_t start = text.size();
+  return text + table + "trailer << /Size " + std::to_string(objects.size() + 1) +
+         " /Root 1 0 R >>\nstartxref\n" + std::to_string(start) + "\n%%EOF\n";
+}
+
+/// What the closing line of an input is to say.
+struct Expected {
+  std::string name;
+  std::string status;
+  std::string code;  ///< of its error; empty: none
+  int units = 0;
+};
+
+/// `count` files of every kind, some of them broken; expectations in the order of their names.
+std::vector<Expected> write_inputs(const TempFolder& folder, int count) {
+  std::vector<Expected> all;
+  for (int i = 0; i < count; ++i) {
+    char number[16];
+    std::snprintf(number, sizeof number, "%04d", i);
+    const auto add = [&](const char* extension, const std::string& bytes, const char* status,
+                         const char* code, int units) {
+      const auto path = folder.write(std::string(number) + extension, bytes);
+      all.push_back({path.string(), status, code, units});
+    };
+    switch (i % 8) {
+      case 0:
+      case 1:
+        add(".ppm", picture(i), "ok", "", 1);
+        break;
+      case 2:
+        add(".pdf", document(i, 1), "ok", "", 1);
+        break;
+      case 3:
+        add(".pdf", document(i, 3), "ok", "", 3);
+        break;
+      case 4:
+        add(".ppm", picture(i).substr(0, 300), "failed", "image.truncated", 0);
+        break;
+      case 5:
+        add(".png", "", "failed", "input.empty", 0);
+        break;
+      case 6:
+        add(".txt", "note " + std::to_string(i) + "\n", "skipped", "", 0);
+        break;
+      default:
+        add(".mp4", std::string("\x01\x02\x03\xff\xfe", 5) + number, "failed", "input.unsupported", 0);
+        break;
+    }
+  }
+  return all;
+}
+
+}  // namespace
+
+TEST_CASE("e2e: hundreds of inputs, whole and broken, each closed by one line in the order of names") {
+  const TempFolder inputs;
+  const TempFolder folder;
+  const auto expected = write_inputs(inputs, 320);
+  const auto graph = folder.write("g.yaml", kGraph);
+  const auto output = folder / "out.jsonl";
+  const Outcome outcome = run_program({.arguments = {"run", graph.string(), (inputs / "").string(), "-o",
+                                                     output.string(), "--decoders", "2"}});
+  CHECK(outcome.status == 3);
+  CHECK(outcome.out.empty());
+  CHECK(outcome.err.find("320 inputs: 160 ok, 120 failed, 40 skipped; 240 units in ") != std::string::npos);
+
+  std::size_t next = 0;
+  int units = 0;
+  for (const nlohmann::json& line : json_lines(read_file(output))) {
+    REQUIRE(next < expected.size());
+    const Expected& want = expected[next];
+    CAPTURE(want.name, line.dump());
+    REQUIRE(line["input"] == want.name);
+    if (line["type"] == "unit") {
+      CHECK(line["unit"]["index"] == units++);
+      continue;
+    }
+    CHECK(line["type"] == "input");
+    CHECK(line["status"] == want.status);
+    CHECK(line["units"] == want.units);
+    CHECK(units == want.units);
+    CHECK(line["errors"].size() == (want.code.empty() ? 0U : 1U));
+    if (!want.code.empty()) CHECK(line["errors"][0]["code"] == want.code);
+    units = 0;
+    ++next;
+  }
+  CHECK(next == expected.size());
+
+  const nlohmann::json report = nlohmann::json::parse(read_file(folder / "out.jsonl.run.json"));
+  CHECK(report["interrupted"] == false);
+  CHECK(report["counts"]["inputs"] == 320);
+  CHECK(report["counts"]["failed"] == 120);
+  CHECK(report["counts"]["units"] == 240);
+}
+
+TEST_CASE("e2e: the same bytes for any threads and decoders, in a file and on stdout, with a model") {
+  const TempFolder inputs;
+  const TempFolder folder;
+  write_inputs(inputs, 16);
+  const auto graph = folder.write(
+      "g.yaml",
+      "version: 1\n"
+      "stages:\n"
+      "  pages: {use: render_pages, from: inputs, dpi: 30, soft_tokens: 70}\n"
+      "  images: {use: read_images, from: inputs, soft_tokens: 70}\n"
+      "  caption: {use: caption, from: [pages, images], max_tokens: 5}\n"
+      "  answers: {use: ask, from: images, max_tokens: 3, questions: {a: \"What?\", b: \"Why?\"}}\n");
+  const auto command = [&](const char* threads, const char* decoders, const char* output) {
+    return run_program(
+        {.arguments = {"run", graph.string(), (inputs / "").string(), "--model", kModel, "--weights", "f32",
+                       "-q", "--threads", threads, "--decoders", decoders, "-o", output},
+         .variables = {{"OMP_WAIT_POLICY", "passive"}}});
+  };
+  const Outcome one = command("1", "1", "-");
+  CHECK(one.status == 3);
+  const auto lines = json_lines(one.out);
+  CHECK(std::count_if(lines.begin(), lines.end(), [](const auto& line) { return line["type"] == "input"; }) ==
+        16);
+  CHECK(std::count_if(lines.begin(), lines.end(),
+                      [](const auto& line) { return line.contains("answers"); }) == 4);
+  CHECK(command("2", "1", "-").out == one.out);
+  CHECK(command("1", "4", "-").out == one.out);
+  const std::string file = (folder / "out.jsonl").string();
+  CHECK(command("2", "4", file.c_str()).status == 3);
+  CHECK(read_file(file) == one.out);
+  // Paths one by one on stdin come to the same as the folder.
+  std::string names;
+  for (const auto& line : lines) {
+    if (line["type"] == "input") names += line["input"].get<std::string>() + '\0';
+  }
+  const Outcome listed =
+      run_program({.arguments = {"run", graph.string(), "-", "--model", kModel, "--weights", "f32", "-q",
+                                 "--threads", "1", "--decoders", "1"},
+                   .input = names});
+  CHECK(listed.out == one.out);
+}
