@@ -12,6 +12,7 @@ ExitCode check_command(const CheckFlags& flags);
 ExitCode ask_command(const AskFlags& flags);
 ExitCode inspect_command(const InspectFlags& flags);
 ExitCode tokenize_command(const TokenizeFlags& flags);
+ExitCode pack_command(const PackFlags& flags);
 ExitCode bench_command(const BenchFlags& flags);
 
 }  // namespace reelfolio::cli

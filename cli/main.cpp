@@ -18,6 +18,7 @@ struct Dispatch {
   ExitCode operator()(const reelfolio::cli::CheckFlags& flags) const { return check_command(flags); }
   ExitCode operator()(const reelfolio::cli::AskFlags& flags) const { return ask_command(flags); }
   ExitCode operator()(const reelfolio::cli::InspectFlags& flags) const { return inspect_command(flags); }
+  ExitCode operator()(const reelfolio::cli::PackFlags& flags) const { return pack_command(flags); }
   ExitCode operator()(const reelfolio::cli::TokenizeFlags& flags) const { return tokenize_command(flags); }
   ExitCode operator()(const reelfolio::cli::BenchFlags& flags) const { return bench_command(flags); }
   ExitCode operator()(const reelfolio::cli::HelpText& help) const {

@@ -28,11 +28,14 @@ using pipeline::ConfigError;
 
 constexpr int kMaxThreads = 1024;
 constexpr int kMaxDecoders = 256;
+const std::vector<std::string> kPackedWeights = {"int8", "int4", "int2"};
 const std::vector<std::string> kWeights = {"bf16", "f32", "int8", "int4", "int2"};
 const std::vector<std::string> kProgressModes = {"auto", "plain", "json", "none"};
 const std::vector<std::string> kLogLevels = {"error", "warning", "info", "debug"};
 
 constexpr const char* kFilesAndQuestion = "FILE... QUESTION";
+/// CLI11 2.4 takes no spaces in a name.
+constexpr const char* kFilesAndQuestionName = "FILE..QUESTION";
 
 constexpr const char* kTopExamples = R"(
 Examples:
@@ -177,16 +180,21 @@ std::string name_of(const CLI::App& app) {
   return name;
 }
 
-/// The help text of a command. CLI11 puts the command's own name behind what it is given, and
-/// three dots behind each name that takes several words.
-std::string help_of(const CLI::App& app) {
-  std::string text = app.help(app.get_parent() == nullptr ? "" : name_of(*app.get_parent()));
-  for (const char* dots : {"...", " ..."}) {
-    const std::string doubled = std::string(kFilesAndQuestion) + dots;
-    if (const std::size_t at = text.find(doubled); at != std::string::npos)
-      text.replace(at, doubled.size(), kFilesAndQuestion);
+/// CLI11's text with kFilesAndQuestion in place of its name there. CLI11 puts three dots behind
+/// each name that takes several words.
+std::string readable(std::string text) {
+  for (const char* dots : {" ...", "...", ""}) {
+    const std::string written = std::string(kFilesAndQuestionName) + dots;
+    for (std::size_t at = text.find(written); at != std::string::npos; at = text.find(written)) {
+      text.replace(at, written.size(), kFilesAndQuestion);
+    }
   }
   return text;
+}
+
+/// The help text of a command. CLI11 puts the command's own name behind what it is given.
+std::string help_of(const CLI::App& app) {
+  return readable(app.help(app.get_parent() == nullptr ? "" : name_of(*app.get_parent())));
 }
 
 /// The subcommand that the arguments lead to.
@@ -248,7 +256,7 @@ CLI::App* innermost(CLI::App& app) {
     const CLI::Option* option = app.get_option_no_throw(name);
     if (option != nullptr) fail(app, name + " needs a value: " + option->get_type_name());
   }
-  fail(app, error.what());
+  fail(app, readable(error.what()));
 }
 
 }  // namespace
@@ -305,7 +313,7 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
   std::optional<int> max_tokens;
   CLI::App* ask_app = app.add_subcommand("ask", "Answer one question about images, PDF pages or a video");
   ask_app->footer(kAskExamples);
-  ask_app->add_option(kFilesAndQuestion, files_and_question, "Files in prompt order, then the question")
+  ask_app->add_option(kFilesAndQuestionName, files_and_question, "Files in prompt order, then the question")
       ->required()
       ->type_name("");
   add_model(*ask_app, ask.model, ask.weights);
@@ -338,12 +346,21 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
   bench_app->add_flag("--json", bench.json, "Print one JSON object instead of a table");
   add_logging(*bench_app, bench.log_level, bench.quiet);
 
-  CLI::App* model_app = app.add_subcommand("model", "Look at a model directory");
+  CLI::App* model_app = app.add_subcommand("model", "Look at a model directory, or pack it");
   model_app->require_subcommand(1);
   InspectFlags inspect;
   CLI::App* inspect_app = model_app->add_subcommand(
       "inspect", "Architecture, sizes, tensor types, fingerprint, and what is missing");
   inspect_app->add_option("DIR", inspect.model, "Model directory")->required()->type_name("");
+  PackFlags pack;
+  CLI::App* pack_app =
+      model_app->add_subcommand("pack", "Quantise a model directory once, into one that loads in seconds");
+  pack_app->add_option("SRC", pack.source, "Model directory as released")->required()->type_name("");
+  pack_app->add_option("-o,--output", pack.output, "Directory to make; must not exist or be empty")
+      ->required()
+      ->type_name("DST");
+  pack_app->add_option("--weights", pack.weights, "int8, int4 or int2")->required()->type_name("TYPE");
+  pack_app->add_flag("-q,--quiet", pack.quiet, "Errors only");
   TokenizeFlags tokenize;
   CLI::App* tokenize_app = model_app->add_subcommand("tokenize", "Token ids and pieces of texts");
   tokenize_app->footer(kTokenizeExamples);
@@ -363,6 +380,10 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
   if (run_app->parsed()) return run;
   if (check_app->parsed()) return check;
   if (inspect_app->parsed()) return inspect;
+  if (pack_app->parsed()) {
+    check_choice("--weights", pack.weights, kPackedWeights);
+    return pack;
+  }
   if (tokenize_app->parsed()) return tokenize;
   if (bench_app->parsed()) return bench;
   if (ask_app->parsed()) {

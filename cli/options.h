@@ -70,6 +70,14 @@ struct InspectFlags {
   std::filesystem::path model;
 };
 
+/// `reelfolio model pack`.
+struct PackFlags {
+  std::filesystem::path source;
+  std::filesystem::path output;
+  std::string weights;
+  bool quiet = false;
+};
+
 struct TokenizeFlags {
   std::filesystem::path model;
   std::vector<std::string> texts;  ///< {"-"}: JSON strings on stdin, one a line
@@ -93,8 +101,8 @@ struct HelpText {
   std::string text;
 };
 
-using CommandLine =
-    std::variant<RunFlags, CheckFlags, AskFlags, InspectFlags, TokenizeFlags, BenchFlags, HelpText>;
+using CommandLine = std::variant<RunFlags, CheckFlags, AskFlags, InspectFlags, TokenizeFlags, PackFlags,
+                                 BenchFlags, HelpText>;
 
 /// Throws ConfigError that names what is wrong and the nearest valid name.
 CommandLine parse_command_line(int argc, const char* const* argv);
