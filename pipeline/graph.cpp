@@ -132,7 +132,10 @@ std::vector<Draft> read_stages(const GraphSpec& spec, std::span<const StageType>
   }
 
   for (std::size_t i = 0; i < drafts.size(); ++i) {
-    for (const auto& [name, where] : sources[i]) {
+    for (const auto& source : sources[i]) {
+      // No structured binding: clang 14 does not let the lambda below use one.
+      const std::string& name = source.first;
+      const SourceLocation& where = source.second;
       int index = GraphStage::kInputs;
       if (name != kInputsName) {
         const auto found =
