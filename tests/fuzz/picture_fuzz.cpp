@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <iterator>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -48,9 +49,11 @@ void check_orientation(const std::uint8_t* data, std::size_t size) {
   const int orientation = stages::exif_orientation({data, size});
   require(orientation >= 1 && orientation <= 8);
   // The prefix that JPEG puts before the block changes nothing.
-  std::vector<std::uint8_t> prefixed = {'E', 'x', 'i', 'f', 0, 0};
-  const bool has_prefix = size >= prefixed.size() && std::equal(prefixed.begin(), prefixed.end(), data);
-  prefixed.insert(prefixed.end(), data, data + size);
+  constexpr std::uint8_t kPrefix[] = {'E', 'x', 'i', 'f', 0, 0};
+  const bool has_prefix =
+      size >= std::size(kPrefix) && std::equal(std::begin(kPrefix), std::end(kPrefix), data);
+  std::vector<std::uint8_t> prefixed(std::size(kPrefix) + size);
+  std::copy(data, data + size, std::copy(std::begin(kPrefix), std::end(kPrefix), prefixed.begin()));
   if (!has_prefix) require(stages::exif_orientation(prefixed) == orientation);
 
   engine::RgbImage image;
