@@ -128,7 +128,7 @@ TEST_CASE("options: a wrong command is named with the nearest right one") {
   CHECK(refusal({"rnu", "g.yaml"}) == "reelfolio: unknown command 'rnu'; did you mean 'run'?");
   CHECK(refusal({"model", "inspct", "d"}) ==
         "reelfolio model: unknown command 'inspct'; did you mean 'inspect'?");
-  CHECK(refusal({"model"}) == "reelfolio model: a command is missing: inspect or tokenize");
+  CHECK(refusal({"model"}) == "reelfolio model: a command is missing: inspect, pack or tokenize");
 }
 
 TEST_CASE("options: missing arguments and wrong values are named") {
@@ -229,7 +229,7 @@ TEST_CASE("options: a wrong value is refused under the name of the variable or f
   pipeline::GraphSpec spec = pipeline::parse_graph(kGraph, "g.yaml");
   CHECK(config_error([&] {
           apply_flags(spec, parse_as<RunFlags>({"run", "g", "--weights", "int9"}), variables({}));
-        }) == "--weights is 'int9', expected bf16 or f32");
+        }) == "--weights is 'int9', expected bf16, f32, int8, int4 or int2");
   CHECK(config_error([&] {
           apply_flags(spec, flags, variables({{"REELFOLIO_DECODERS", "-1"}}));
         }).find("REELFOLIO_DECODERS is '-1'") == 0);
