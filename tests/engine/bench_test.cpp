@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <set>
 #include <string>
+#include <utility>
 
 #include "engine/error.h"
 #include "engine/text/decoder.h"
