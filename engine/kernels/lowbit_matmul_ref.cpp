@@ -32,22 +32,4 @@ void lowbit_matmul_ref(const LowBitArgs& args) {
   }
 }
 
-void lowbit_expand_ref(const LowBitArgs& args, std::int8_t* tiles) {
-  const std::size_t fields = 8 / static_cast<std::size_t>(args.bits);
-  const std::size_t chunk = 16 * fields;
-  const unsigned mask = (1U << static_cast<unsigned>(args.bits)) - 1;
-  for (std::size_t block = args.first_block; block < args.last_block; ++block) {
-    for (std::size_t r = 0; r < 4; ++r) {
-      const std::size_t n = (block - args.first_block) * 4 + r;
-      for (std::size_t k = 0; k < args.groups * 128; ++k) {
-        const std::size_t group = block * args.groups + k / 128;
-        const std::uint8_t* bytes = args.codes + (group * (128 / chunk) + k % 128 / chunk) * 64 + r * 16;
-        const unsigned code = (static_cast<unsigned>(bytes[k % 16]) >> (k % chunk / 16 * args.bits)) & mask;
-        tiles[(n / 64 * args.groups * 2 + k / 64) * 4096 + k % 64 / 4 * 256 + n % 64 * 4 + k % 4] =
-            args.levels[args.multipliers[group * 4 + r]][code];
-      }
-    }
-  }
-}
-
 }  // namespace reelfolio::engine::kernels

@@ -4,28 +4,21 @@
 #include <cstring>
 #include <limits>
 #include <memory>
-#include <random>
 #include <vector>
 
 #include "engine/kernels/quant_kernels.h"
 #include "engine/quant/activations.h"
 #include "engine/quant/lowbit.h"
 #include "engine/quant/rotation.h"
+#include "tests/engine/random_values.h"
 #include "tests/support/catch.h"
 
 namespace quant = reelfolio::engine::quant;
 namespace kernels = reelfolio::engine::kernels;
 using reelfolio::engine::ConstMatrix;
+using reelfolio::testing::normal;
 
 namespace {
-
-std::vector<float> normal(std::size_t count, unsigned seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> distribution;
-  std::vector<float> values(count);
-  for (float& v : values) v = distribution(random);
-  return values;
-}
 
 struct FreeAligned {
   void operator()(std::uint8_t* p) const { std::free(p); }

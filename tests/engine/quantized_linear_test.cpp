@@ -2,27 +2,20 @@
 
 #include <cmath>
 #include <cstring>
-#include <random>
 #include <vector>
 
 #include "engine/kernels/quant_kernels.h"
 #include "engine/ops/matmul.h"
+#include "tests/engine/random_values.h"
 #include "tests/support/catch.h"
 
 namespace quant = reelfolio::engine::quant;
 namespace kernels = reelfolio::engine::kernels;
 namespace ops = reelfolio::engine::ops;
 using reelfolio::engine::Matrix;
+using reelfolio::testing::normal;
 
 namespace {
-
-std::vector<float> normal(std::size_t count, unsigned seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> distribution;
-  std::vector<float> values(count);
-  for (float& v : values) v = distribution(random);
-  return values;
-}
 
 quant::PackedBuffer pack(quant::Format format, std::size_t out, std::size_t in,
                          const std::vector<float>& weights) {
