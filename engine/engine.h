@@ -19,6 +19,7 @@
 /// Needs nothing of the pipeline; see tests/engine/engine_test.cpp for a use in ten lines.
 namespace reelfolio::engine {
 
+class Constraint;
 class Tokenizer;
 struct ModelConfig;
 
@@ -28,6 +29,11 @@ struct SamplingOptions {
   /// 0 switches top-k off; 1.0 switches top-p off.
   int top_k = 0;
   float top_p = 1.0F;
+  /// With a temperature: tokens below this share of the likeliest token's probability are out; 0 is off.
+  float min_p = 0.0F;
+  /// Above 1: logits of tokens that the answer (not the prompt) already holds are divided by
+  /// this where positive and multiplied where negative; 1 is off. Works on greedy choices too.
+  float repetition_penalty = 1.0F;
   std::uint64_t seed = 0;
 };
 
@@ -36,6 +42,26 @@ struct Request {
   bool thinking = false;
   int max_tokens = 256;
   SamplingOptions sampling;
+  /// With `thinking`: tokens of thought at most; then the thought channel is closed by force.
+  std::optional<int> thinking_budget;
+  /// The answer ends in front of the first of these that its text (not its thoughts) comes to
+  /// hold. Not together with a constraint.
+  std::vector<std::string> stop;
+  /// What the text may be (constraint/constraint.h). It begins where the thought channel closes.
+  /// Tokens are kept back so that the text is whole at max_tokens: finish_reason `length` then
+  /// says that it was completed by force, in the shortest way.
+  std::shared_ptr<const Constraint> constraint;
+  /// Fill Answer::tokens.
+  bool log_probabilities = false;
+};
+
+/// A token of an answer's text. Where several make up one character, bytes may be empty.
+struct AnswerToken {
+  std::size_t begin = 0;  ///< bytes of Answer::text
+  std::size_t end = 0;
+  /// Natural logarithm of its probability among all tokens, before temperature, filters and
+  /// constraint. Absent for tokens that were forced: the model was not asked.
+  std::optional<float> log_probability;
 };
 
 /// Why the text ends: a stop token, the token limit, the model's context is full,
@@ -55,6 +81,12 @@ struct Answer {
   /// Prompt tokens whose keys and values came from an earlier request of the same call.
   int shared_prompt_tokens = 0;
   int generated_tokens = 0;
+  /// Those of generated_tokens that the constraint left no choice about, taken without the model.
+  int forced_tokens = 0;
+  /// The stop string that ended it.
+  std::optional<std::string> stopped_at;
+  /// Where asked for: the tokens of `text`, in order.
+  std::vector<AnswerToken> tokens;
 };
 
 struct EngineOptions {
@@ -66,7 +98,11 @@ struct EngineOptions {
 struct EngineStats {
   std::uint64_t prefill_tokens = 0;
   std::uint64_t decode_tokens = 0;
+  /// Tokens of answers with a constraint: taken without the model, and chosen under a mask.
+  std::uint64_t forced_tokens = 0;
+  std::uint64_t masked_tokens = 0;
   std::uint64_t images = 0;
+  double mask_s = 0;  ///< making masks
   double vision_s = 0;
   double prefill_s = 0;
   double decode_s = 0;
