@@ -59,6 +59,17 @@ std::string_view role_name(Role role) {
   return {};
 }
 
+/// mm:ss, rounded down; minutes may exceed 59.
+std::string timestamp(double time_s) {
+  constexpr double kLatest = 360000.0;
+  if (!(time_s >= 0.0 && time_s <= kLatest)) {
+    throw RequestError("a video frame's time is " + std::to_string(time_s) + " s, expected 0 to 100 hours");
+  }
+  const auto seconds = static_cast<int>(time_s);
+  const auto two_digits = [](int value) { return (value < 10 ? "0" : "") + std::to_string(value); };
+  return two_digits(seconds / 60) + ":" + two_digits(seconds % 60);
+}
+
 class PromptBuilder {
  public:
   explicit PromptBuilder(const std::vector<int>& soft_token_counts) : counts_(soft_token_counts) {}
@@ -79,16 +90,23 @@ class PromptBuilder {
     for (const Part& part : message.parts) {
       if (const auto* text = std::get_if<TextPart>(&part)) {
         append(trim(message.role == Role::model ? without_thoughts(text->text) : text->text), false);
+      } else if (const auto* video = std::get_if<VideoPart>(&part)) {
+        frames(*video);
+      } else if (std::holds_alternative<AudioPart>(part)) {
+        soft_tokens(control::kAudioBegin, control::kAudio, control::kAudioEnd);
       } else {
-        image();
+        trusted("\n\n");
+        soft_tokens(control::kImageBegin, control::kImage, control::kImageEnd);
+        trusted("\n\n");
       }
     }
   }
 
   std::vector<PromptRun> finish() {
-    if (images_ != counts_.size()) {
-      throw RequestError("prompt has " + std::to_string(images_) + " images, but " +
-                         std::to_string(counts_.size()) + " soft-token counts");
+    if (used_ != counts_.size()) {
+      throw RequestError("the prompt has " + std::to_string(used_) +
+                         " images, sounds and video frames, but " + std::to_string(counts_.size()) +
+                         " soft-token counts");
     }
     return std::move(runs_);
   }
@@ -100,23 +118,37 @@ class PromptBuilder {
     runs_.back().text += text;
   }
 
-  void image() {
-    const std::size_t index = images_++;
+  /// The next count's placeholders between their markers.
+  void soft_tokens(std::string_view begin, std::string_view placeholder, std::string_view end) {
+    const std::size_t index = used_++;
     if (index >= counts_.size()) return;  // finish() reports it
     if (counts_[index] < 1) {
-      throw RequestError("image " + std::to_string(index) + " has " + std::to_string(counts_[index]) +
-                         " soft tokens, expected at least 1");
+      throw RequestError("image, sound or video frame " + std::to_string(index) + " of the prompt has " +
+                         std::to_string(counts_[index]) + " soft tokens, expected at least 1");
+    }
+    trusted(begin);
+    for (int i = 0; i < counts_[index]; ++i) trusted(placeholder);
+    trusted(end);
+  }
+
+  void frames(const VideoPart& video) {
+    if (video.frames.empty() || video.frames.size() > kMostVideoFrames) {
+      throw RequestError("a video has " + std::to_string(video.frames.size()) + " frames, expected 1 to " +
+                         std::to_string(kMostVideoFrames));
     }
     trusted("\n\n");
-    trusted(control::kImageBegin);
-    for (int i = 0; i < counts_[index]; ++i) trusted(control::kImage);
-    trusted(control::kImageEnd);
+    for (std::size_t i = 0; i < video.frames.size(); ++i) {
+      if (i > 0) trusted(" ");
+      trusted(timestamp(video.frames[i].time_s));
+      trusted(" ");
+      soft_tokens(control::kImageBegin, control::kVideo, control::kImageEnd);
+    }
     trusted("\n\n");
   }
 
   const std::vector<int>& counts_;
   std::vector<PromptRun> runs_;
-  std::size_t images_ = 0;
+  std::size_t used_ = 0;
 };
 
 }  // namespace

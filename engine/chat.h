@@ -6,6 +6,7 @@
 #include <variant>
 #include <vector>
 
+#include "engine/audio_clip.h"
 #include "engine/rgb_image.h"
 
 namespace reelfolio::engine {
@@ -21,6 +22,10 @@ inline constexpr std::string_view kChannelEnd = "<channel|>";
 inline constexpr std::string_view kImageBegin = "<|image>";
 inline constexpr std::string_view kImage = "<|image|>";
 inline constexpr std::string_view kImageEnd = "<image|>";
+inline constexpr std::string_view kVideo = "<|video|>";
+inline constexpr std::string_view kAudioBegin = "<|audio>";
+inline constexpr std::string_view kAudio = "<|audio|>";
+inline constexpr std::string_view kAudioEnd = "<audio|>";
 }  // namespace control
 
 /// Text of a turn. Control tokens in it are ordinary text: a caption prompt built
@@ -37,7 +42,29 @@ struct ImagePart {
   int soft_tokens = 280;
 };
 
-using Part = std::variant<TextPart, ImagePart>;
+/// Sound of a turn: kLeastAudioSamples to kMostAudioSamples finite samples, 25 soft tokens a
+/// second. Requests that hold the same `clip` object share its audio-tower pass.
+struct AudioPart {
+  std::shared_ptr<const AudioClip> clip;
+};
+
+struct VideoFrame {
+  std::shared_ptr<const RgbImage> image;
+  /// From the start of the clip; written before the frame as mm:ss, rounded down.
+  double time_s = 0;
+};
+
+/// Frames of a clip in the release's form for videos (gemma4.md, section 9): a timestamp before
+/// each, and pixels divided where a picture's are multiplied. Sound is a part of its own.
+struct VideoPart {
+  /// 1 to kMostVideoFrames; vision::sampled_frames says which ones the release takes.
+  std::vector<VideoFrame> frames;
+  /// Budget of soft tokens of each frame, as ImagePart's.
+  int soft_tokens = 70;
+};
+inline constexpr std::size_t kMostVideoFrames = 32;
+
+using Part = std::variant<TextPart, ImagePart, AudioPart, VideoPart>;
 
 enum class Role { system, user, model };
 
@@ -62,12 +89,14 @@ struct ChatOptions {
 
 /// Renders a conversation to the prompt text of the release (gemma4.md, section 11),
 /// placeholders expanded: `soft_token_counts[k]` is the number of soft tokens of the
-/// k-th image, in order of appearance. Begins with the text of `<bos>`; encode it
-/// without adding another. No run is empty, and trusted and untrusted ones alternate.
+/// k-th image, clip of sound or frame of a video, in order of appearance. Begins with the text
+/// of `<bos>`; encode it without adding another. No run is empty, and trusted and untrusted
+/// ones alternate.
 ///
 /// Every text part is trimmed of Unicode white space at both ends, as Python's str.strip
 /// does; from model turns the parts between channel tokens are removed first. Throws
-/// RequestError if there is no message or the counts do not match the images.
+/// RequestError if there is no message, the counts do not match the parts, a video has no frame
+/// or more than kMostVideoFrames, or a frame's time is not a number from 0 to 100 hours.
 std::vector<PromptRun> render_chat(const std::vector<Message>& messages,
                                    const std::vector<int>& soft_token_counts, const ChatOptions& options);
 

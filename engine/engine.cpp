@@ -20,8 +20,7 @@
 #include "engine/soft_token_cache.h"
 #include "engine/text/decoder.h"
 #include "engine/tokenizer.h"
-#include "engine/vision/preprocess.h"
-#include "engine/vision/vision_tower.h"
+#include "engine/towers.h"
 
 namespace reelfolio::engine {
 
@@ -50,8 +49,9 @@ constexpr std::size_t kRowsPerPass = 512;
 constexpr std::size_t kMaxSequences = 16;
 /// Shared stretches below this are cheaper to repeat than to run in a pass of their own.
 constexpr std::size_t kMinSharedTokens = 32;
-/// Pictures remembered from call to call; the largest holds 1120 rows of hidden_size floats.
-constexpr std::size_t kRememberedImages = 8;
+/// Soft tokens remembered from call to call, of hidden_size floats each: eight of the largest pictures,
+/// or a video of 32 frames with its sound and more.
+constexpr std::size_t kRememberedRows = 8 * 1120;
 
 using Clock = std::chrono::steady_clock;
 
@@ -62,17 +62,16 @@ double seconds_since(Clock::time_point start) {
 /// Thrown between layers when the caller has asked to stop.
 struct Stopped {};
 
-/// A picture with its budget, as one call knows it.
-struct Picture {
-  std::shared_ptr<const RgbImage> image;
-  int budget = 0;
+/// A picture or sound, as one call knows it.
+struct Source {
+  SoftTokenSource source;
   int soft_tokens = 0;
   SoftTokenCache::Tokens rows;
   std::size_t uses = 0;  ///< stretches that still read rows
 };
 
 /// A request's prompt. `keys` tells positions apart across the requests of the call: a token id,
-/// or picture and row of a soft token.
+/// or source and row of a soft token.
 struct Prompt {
   std::vector<TokenId> ids;
   std::vector<std::uint64_t> keys;
@@ -80,10 +79,10 @@ struct Prompt {
 
 constexpr std::uint64_t kSoftBit = std::uint64_t{1} << 63;
 
-std::uint64_t soft_key(std::size_t picture, std::size_t row) {
-  return kSoftBit | (std::uint64_t{picture} << 32) | row;
+std::uint64_t soft_key(std::size_t source, std::size_t row) {
+  return kSoftBit | (std::uint64_t{source} << 32) | row;
 }
-std::size_t key_picture(std::uint64_t key) {
+std::size_t key_source(std::uint64_t key) {
   return static_cast<std::size_t>((key & ~kSoftBit) >> 32);
 }
 std::size_t key_row(std::uint64_t key) {
@@ -130,12 +129,12 @@ class LoadedEngine final : public Engine {
         weights_(packed_weights(checkpoint_).value_or(options.weights)),
         fingerprint_(model_fingerprint(dir, checkpoint_)),
         decoder_(make_decoder()),
-        known_images_(kRememberedImages) {
+        towers_(config_, checkpoint_, weights_),
+        known_sources_(kRememberedRows) {
     if (tokenizer_.vocab_size() > config_.text.vocab_size) {
       throw ModelError("tokenizer.json: has " + std::to_string(tokenizer_.vocab_size()) +
                        " tokens, expected at most the model's " + std::to_string(config_.text.vocab_size));
     }
-    if (config_.vision) vision_.emplace(config_, checkpoint_, weights_);
     channel_.begin = tokenizer_.id(control::kChannelBegin);
     channel_.end = tokenizer_.id(control::kChannelEnd);
   }
@@ -174,9 +173,9 @@ class LoadedEngine final : public Engine {
   const ops::WeightType weights_;
   const std::string fingerprint_;
   text::TextDecoder decoder_;
-  std::optional<vision::VisionTower> vision_;
+  Towers towers_;
   ChannelTokens channel_;
-  SoftTokenCache known_images_;
+  SoftTokenCache known_sources_;
   mutable std::mutex stats_mutex_;
   EngineStats stats_;
 };
@@ -199,7 +198,9 @@ class Call {
 
  private:
   Prompt make_prompt(const Request& request);
-  std::size_t picture_index(const ImagePart& part);
+  /// Index into sources_. Throws RequestError for what the model cannot take.
+  std::size_t source_index(const SoftTokenSource& source);
+  std::vector<std::size_t> source_indices(const Request& request);
   void make_tree();
   void pass();
   void check_stop() const {
@@ -211,17 +212,17 @@ class Call {
   void end(Sequence& sequence, FinishReason reason);
   void cancel();
   void input_row(const Prompt& prompt, std::size_t position, Vector row);
-  void need_picture(std::size_t index);
-  /// f(picture) for each picture of which the stretch holds soft tokens.
+  void need_source(std::size_t index);
+  /// f(source) for each source of which the stretch holds soft tokens.
   template <class F>
-  void each_picture(const PrefixNode& node, F f);
+  void each_source(const PrefixNode& node, F f);
 
   LoadedEngine& engine_;
   std::span<const Request> requests_;
   std::stop_token stop_;
   const std::function<void(std::size_t, std::string_view)>& on_text_;
 
-  std::vector<Picture> pictures_;
+  std::vector<Source> sources_;
   std::vector<Prompt> prompts_;
   std::vector<PrefixNode> nodes_;
   std::vector<std::vector<std::size_t>> children_;
@@ -233,27 +234,33 @@ class Call {
   MatrixBuffer inputs_, logits_;
 };
 
-std::size_t Call::picture_index(const ImagePart& part) {
-  if (!part.image) throw RequestError("an image part holds no picture");
-  if (!engine_.vision_) throw RequestError("the model has no vision tower, the request has a picture");
-  for (std::size_t i = 0; i < pictures_.size(); ++i) {
-    if (pictures_[i].image == part.image && pictures_[i].budget == part.soft_tokens) return i;
+std::size_t Call::source_index(const SoftTokenSource& source) {
+  const auto found = std::find_if(sources_.begin(), sources_.end(),
+                                  [&](const Source& known) { return known.source == source; });
+  if (found != sources_.end()) return static_cast<std::size_t>(found - sources_.begin());
+  sources_.push_back({source, engine_.towers_.soft_tokens(source), nullptr});
+  return sources_.size() - 1;
+}
+
+/// In the order of their placeholders.
+std::vector<std::size_t> Call::source_indices(const Request& request) {
+  using Kind = SoftTokenSource::Kind;
+  std::vector<std::size_t> indices;
+  const auto add = [&](const SoftTokenSource& source) { indices.push_back(source_index(source)); };
+  for (const Message& message : request.messages) {
+    for (const Part& part : message.parts) {
+      if (const auto* image = std::get_if<ImagePart>(&part)) {
+        add(SoftTokenSource::picture(image->image, image->soft_tokens, Kind::image));
+      } else if (const auto* audio = std::get_if<AudioPart>(&part)) {
+        add(SoftTokenSource::sound(audio->clip));
+      } else if (const auto* video = std::get_if<VideoPart>(&part)) {
+        for (const VideoFrame& frame : video->frames) {
+          add(SoftTokenSource::picture(frame.image, video->soft_tokens, Kind::video_frame));
+        }
+      }
+    }
   }
-  const RgbImage& image = *part.image;
-  const vision::ImageSize size = vision::target_size(image.height, image.width, part.soft_tokens);
-  if (image.pixels.size() !=
-      static_cast<std::size_t>(image.width) * static_cast<std::size_t>(image.height) * 3) {
-    throw RequestError("a picture of " + std::to_string(image.width) + " x " + std::to_string(image.height) +
-                       " pixels has " + std::to_string(image.pixels.size()) + " bytes");
-  }
-  const int cols = size.width / vision::kPatchSize;
-  const int rows = size.height / vision::kPatchSize;
-  vision::PreprocessedImage shape;
-  shape.patch_cols = cols;
-  shape.patch_rows = rows;
-  engine_.vision_->check_size(shape);
-  pictures_.push_back({part.image, part.soft_tokens, shape.soft_tokens(), nullptr});
-  return pictures_.size() - 1;
+  return indices;
 }
 
 Prompt Call::make_prompt(const Request& request) {
@@ -262,36 +269,35 @@ Prompt Call::make_prompt(const Request& request) {
     throw RequestError("max_tokens is " + std::to_string(request.max_tokens) + ", expected 1 or more");
   }
   check_sampling(request.sampling);
-  std::vector<std::size_t> images;
+  const std::vector<std::size_t> sources = source_indices(request);
   std::vector<int> counts;
-  for (const Message& message : request.messages) {
-    for (const Part& part : message.parts) {
-      if (const auto* image = std::get_if<ImagePart>(&part)) {
-        images.push_back(picture_index(*image));
-        counts.push_back(pictures_[images.back()].soft_tokens);
-      }
-    }
-  }
+  for (const std::size_t source : sources) counts.push_back(sources_[source].soft_tokens);
   ChatOptions chat;
   chat.thinking = request.thinking;
   Prompt prompt;
   prompt.ids = engine_.tokenizer_.encode(render_chat(request.messages, counts, chat));
 
-  std::size_t image = 0;
+  const auto placeholder = [&](SoftTokenSource::Kind kind) {
+    const MultimodalTokenIds& tokens = engine_.config_.tokens;
+    return kind == SoftTokenSource::Kind::image   ? tokens.image
+           : kind == SoftTokenSource::Kind::audio ? tokens.audio
+                                                  : tokens.video;
+  };
+  std::size_t next = 0;
   std::size_t row = 0;
   for (const TokenId id : prompt.ids) {
-    if (id != engine_.config_.tokens.image) {
+    // render_chat writes the placeholders in the order of the sources, and nothing else can.
+    if (next == sources.size() || id != placeholder(sources_[sources[next]].source.kind)) {
       prompt.keys.push_back(static_cast<std::uint64_t>(id));
       continue;
     }
-    if (image == images.size()) throw RequestError("the prompt has more image placeholders than pictures");
-    prompt.keys.push_back(soft_key(images[image], row));
-    if (++row == static_cast<std::size_t>(counts[image])) {
+    prompt.keys.push_back(soft_key(sources[next], row));
+    if (++row == static_cast<std::size_t>(counts[next])) {
       row = 0;
-      ++image;
+      ++next;
     }
   }
-  if (image != images.size()) throw RequestError("the prompt has fewer image placeholders than soft tokens");
+  if (next != sources.size()) throw RequestError("the prompt has fewer placeholders than soft tokens");
   const std::size_t context = engine_.config_.text.max_position_embeddings;
   if (prompt.ids.size() >= context) {
     throw RequestError("the prompt has " + std::to_string(prompt.ids.size()) + " tokens, the model takes " +
@@ -312,7 +318,7 @@ void Call::make_tree() {
     } else {
       children_[node.parent].push_back(i);
     }
-    each_picture(node, [](Picture& picture) { ++picture.uses; });
+    each_source(node, [](Source& source) { ++source.uses; });
     // Positions that another request's stretch brought in.
     if (node.leaf) {
       for (std::size_t n = node.parent; n != PrefixNode::kNone; n = nodes_[n].parent) {
@@ -324,31 +330,29 @@ void Call::make_tree() {
 }
 
 template <class F>
-void Call::each_picture(const PrefixNode& node, F f) {
+void Call::each_source(const PrefixNode& node, F f) {
   const auto& keys = prompts_[node.request].keys;
   for (std::size_t i = node.begin; i < node.end; ++i) {
     if ((keys[i] & kSoftBit) == 0) continue;
-    const std::size_t picture = key_picture(keys[i]);
-    // The same picture may follow itself: its row 0 starts anew.
+    // The same source may follow itself: its row 0 starts anew.
     const bool first = i == node.begin || (keys[i - 1] & kSoftBit) == 0 || key_row(keys[i]) == 0;
-    if (first) f(pictures_[picture]);
+    if (first) f(sources_[key_source(keys[i])]);
   }
 }
 
-void Call::need_picture(std::size_t index) {
-  Picture& picture = pictures_[index];
-  if (picture.rows) return;
-  picture.rows = engine_.known_images_.find(picture.image, picture.budget);
-  if (picture.rows) return;
+void Call::need_source(std::size_t index) {
+  Source& source = sources_[index];
+  if (source.rows) return;
+  source.rows = engine_.known_sources_.find(source.source);
+  if (source.rows) return;
   const auto start = Clock::now();
-  const vision::PreprocessedImage patches =
-      vision::preprocess_image(*picture.image, picture.budget, /*video_frame=*/false);
-  picture.rows = std::make_shared<const MatrixBuffer>(
-      engine_.vision_->encode(patches, [this](std::string_view, ConstMatrix) { check_stop(); }));
-  engine_.known_images_.insert(picture.image, picture.budget, picture.rows);
+  source.rows =
+      std::make_shared<const MatrixBuffer>(engine_.towers_.encode(source.source, [this] { check_stop(); }));
+  engine_.known_sources_.insert(source.source, source.rows);
+  const bool sound = source.source.kind == SoftTokenSource::Kind::audio;
   engine_.count([&](EngineStats& stats) {
-    ++stats.images;
-    stats.vision_s += seconds_since(start);
+    ++(sound ? stats.audio_clips : stats.images);
+    (sound ? stats.audio_s : stats.vision_s) += seconds_since(start);
   });
 }
 
@@ -358,8 +362,8 @@ void Call::input_row(const Prompt& prompt, std::size_t position, Vector row) {
     engine_.decoder_.embed({&prompt.ids[position], 1}, Matrix(row.data(), 1, row.size()));
     return;
   }
-  need_picture(key_picture(key));
-  const auto soft = pictures_[key_picture(key)].rows->row(key_row(key));
+  need_source(key_source(key));
+  const auto soft = sources_[key_source(key)].rows->row(key_row(key));
   std::copy(soft.begin(), soft.end(), row.begin());
 }
 
@@ -397,8 +401,8 @@ bool Call::advance(Sequence& sequence, std::span<float> logits) {
 
 void Call::finish_stretch(Stretch stretch, std::span<float> logits) {
   const PrefixNode& node = nodes_[stretch.node];
-  each_picture(node, [](Picture& picture) {
-    if (--picture.uses == 0) picture.rows.reset();
+  each_source(node, [](Source& source) {
+    if (--source.uses == 0) source.rows.reset();
   });
   if (!node.leaf) {
     for (const std::size_t child : children_[stretch.node]) {
@@ -442,7 +446,11 @@ void Call::pass() {
     rows += count;
   }
 
-  const double vision_before = engine_.stats().vision_s;
+  const auto tower_seconds = [this] {
+    const EngineStats stats = engine_.stats();
+    return stats.vision_s + stats.audio_s;
+  };
+  const double towers_before = tower_seconds();
   inputs_.resize(rows, engine_.config_.text.hidden_size);
   std::vector<text::SequenceStep> steps;
   std::size_t row = 0;
@@ -464,8 +472,7 @@ void Call::pass() {
   }
   engine_.decoder_.forward(steps, logits_,
                            [this](std::string_view, std::size_t, ConstMatrix) { check_stop(); });
-  const double vision = engine_.stats().vision_s - vision_before;
-  const double elapsed = seconds_since(start) - vision;
+  const double elapsed = seconds_since(start) - (tower_seconds() - towers_before);
   engine_.count([&](EngineStats& stats) {
     stats.decode_tokens += decode_rows;
     stats.prefill_tokens += rows - decode_rows;

@@ -66,6 +66,12 @@ ImageSize target_size(int height, int width, int soft_token_budget) {
   return size;
 }
 
+std::vector<std::size_t> sampled_frames(std::size_t frames, std::size_t wanted) {
+  std::vector<std::size_t> indices(std::min(frames, wanted));
+  for (std::size_t i = 0; i < indices.size(); ++i) indices[i] = i * frames / indices.size();
+  return indices;
+}
+
 PreprocessedImage preprocess_image(const RgbImage& image, int soft_token_budget, bool video_frame) {
   const ImageSize size = target_size(image.height, image.width, soft_token_budget);
   const std::size_t expected = static_cast<std::size_t>(image.width) * image.height * 3;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <vector>
 
 #include "engine/rgb_image.h"
 #include "engine/tensor.h"
@@ -27,6 +28,10 @@ bool is_soft_token_budget(int budget);
 /// fills the budget: both sides multiples of 48, at most `soft_token_budget` soft tokens.
 /// Throws RequestError for a side below 1 or a budget that is_soft_token_budget denies.
 ImageSize target_size(int height, int width, int soft_token_budget);
+
+/// Indices of the frames that the release takes of a clip's `frames`: floor(i * frames / wanted) for
+/// i < wanted, and all of them where there are fewer.
+std::vector<std::size_t> sampled_frames(std::size_t frames, std::size_t wanted);
 
 /// A picture cut into patches, row by row.
 struct PreprocessedImage {

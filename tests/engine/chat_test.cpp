@@ -1,13 +1,14 @@
 #include "engine/chat.h"
 
 #include <algorithm>
+#include <limits>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "engine/error.h"
 #include "engine/tokenizer.h"
+#include "engine/vision/preprocess.h"
 #include "tests/engine/model_files.h"
 #include "tests/support/catch.h"
 
@@ -27,8 +28,11 @@ Role role_of(const std::string& name) {
   return name == "system" ? Role::system : name == "user" ? Role::user : Role::model;
 }
 
-/// absent: the message has a part that Message cannot hold (audio, video).
-std::optional<Message> message_of(const json& message) {
+/// Frames of each golden video: their times, and what the prompt says of them.
+const std::vector<double> kFrameTimes = {0.0, 59.99, 6000.5};
+const std::vector<std::string> kTimestamps = {"00:00", "00:59", "100:00"};
+
+Message message_of(const json& message) {
   Message result;
   result.role = role_of(message["role"]);
   if (message["content"].is_string()) {
@@ -40,8 +44,13 @@ std::optional<Message> message_of(const json& message) {
       result.parts.push_back(TextPart{part["text"]});
     } else if (part["type"] == "image") {
       result.parts.push_back(ImagePart{std::make_shared<RgbImage>(), 280});
+    } else if (part["type"] == "audio") {
+      result.parts.push_back(AudioPart{std::make_shared<AudioClip>()});
     } else {
-      return std::nullopt;
+      REQUIRE(part["type"] == "video");
+      VideoPart video;
+      for (const double time : kFrameTimes) video.frames.push_back({std::make_shared<RgbImage>(), time});
+      result.parts.push_back(video);
     }
   }
   return result;
@@ -53,42 +62,51 @@ std::string text_of(const std::vector<PromptRun>& runs) {
   return text;
 }
 
-std::size_t count_images(const std::vector<Message>& messages) {
+std::size_t count_sources(const std::vector<Message>& messages) {
   std::size_t count = 0;
   for (const Message& message : messages) {
-    for (const Part& part : message.parts) count += std::holds_alternative<ImagePart>(part);
+    for (const Part& part : message.parts) {
+      const auto* video = std::get_if<VideoPart>(&part);
+      count += video != nullptr ? video->frames.size() : !std::holds_alternative<TextPart>(part);
+    }
   }
   return count;
 }
 
-/// Text and ids as the golden file has them, with each image placeholder expanded.
-std::string expanded(std::string text, const std::vector<int>& counts) {
-  std::size_t at = 0;
-  for (const int count : counts) {
-    at = text.find(control::kImage, at);
-    REQUIRE(at != std::string::npos);
-    std::string tokens(control::kImageBegin);
-    for (int i = 0; i < count; ++i) tokens += control::kImage;
-    tokens += control::kImageEnd;
-    text.replace(at, control::kImage.size(), tokens);
-    at += tokens.size();
-  }
-  return text;
+std::string repeated(std::string_view text, int count) {
+  std::string result;
+  for (int i = 0; i < count; ++i) result += text;
+  return result;
 }
 
-std::vector<TokenId> expanded(const std::vector<TokenId>& ids, const std::vector<int>& counts) {
-  const TokenId image = tiny().require_id(control::kImage);
-  std::vector<TokenId> result;
+/// The golden file's text with each placeholder expanded, as section 9 of the reference has it.
+std::string expanded(const std::string& text, const std::vector<int>& counts) {
+  std::string result;
   std::size_t next = 0;
-  for (const TokenId id : ids) {
-    if (id != image) {
-      result.push_back(id);
-      continue;
+  const auto soft_tokens = [&](std::string_view begin, std::string_view placeholder, std::string_view end) {
+    result += begin;
+    result += repeated(placeholder, counts.at(next++));
+    result += end;
+  };
+  for (std::size_t at = 0; at < text.size();) {
+    const auto here = [&](std::string_view token) { return text.compare(at, token.size(), token) == 0; };
+    if (here(control::kImage)) {
+      soft_tokens(control::kImageBegin, control::kImage, control::kImageEnd);
+      at += control::kImage.size();
+    } else if (here(control::kAudio)) {
+      soft_tokens(control::kAudioBegin, control::kAudio, control::kAudioEnd);
+      at += control::kAudio.size();
+    } else if (here(control::kVideo)) {
+      for (std::size_t i = 0; i < kTimestamps.size(); ++i) {
+        result += (i == 0 ? "" : " ") + kTimestamps[i] + " ";
+        soft_tokens(control::kImageBegin, control::kVideo, control::kImageEnd);
+      }
+      at += control::kVideo.size();
+    } else {
+      result += text[at++];
     }
-    result.push_back(tiny().require_id(control::kImageBegin));
-    result.insert(result.end(), static_cast<std::size_t>(counts.at(next++)), image);
-    result.push_back(tiny().require_id(control::kImageEnd));
   }
+  REQUIRE(next == counts.size());
   return result;
 }
 
@@ -98,43 +116,66 @@ Message user(const std::string& text) {
 
 }  // namespace
 
-TEST_CASE("chat: text and ids of every golden conversation without audio and video") {
+TEST_CASE("chat: text and ids of every golden conversation") {
   const json cases = json::parse(read_text(golden_path("chat") / "chat_cases.json"));
-  std::size_t rendered = 0;
   std::size_t with_audio_or_video = 0;
   for (const json& item : cases) {
     INFO(item["label"] << " " << item["options"]);
-    // The ids are those of the rendered text, for every case.
-    const std::vector<PromptRun> whole = {{item["rendered"], true}};
-    CHECK(tiny().encode(whole) == item["ids"].get<std::vector<TokenId>>());
+    const std::string rendered = item["rendered"];
+    CHECK(tiny().encode(std::vector<PromptRun>{{rendered, true}}) == item["ids"].get<std::vector<TokenId>>());
 
     std::vector<Message> messages;
-    bool complete = true;
-    for (const json& message : item["messages"]) {
-      if (const auto known = message_of(message)) {
-        messages.push_back(*known);
-      } else {
-        complete = false;
-      }
-    }
-    if (!complete) {
-      ++with_audio_or_video;
-      continue;
-    }
+    for (const json& message : item["messages"]) messages.push_back(message_of(message));
     ChatOptions options;
     options.thinking = item["options"].value("enable_thinking", false);
     options.add_generation_prompt = item["options"].value("add_generation_prompt", true);
     options.prime_empty_thought = item["options"].value("prime_empty_thought", false);
     std::vector<int> counts;
-    for (std::size_t i = 0; i < count_images(messages); ++i) counts.push_back(static_cast<int>(2 + i));
+    for (std::size_t i = 0; i < count_sources(messages); ++i) counts.push_back(static_cast<int>(2 + i));
     const std::vector<PromptRun> runs = render_chat(messages, counts, options);
-    CHECK(text_of(runs) == expanded(item["rendered"].get<std::string>(), counts));
-    CHECK(tiny().encode(runs) == expanded(item["ids"].get<std::vector<TokenId>>(), counts));
-    ++rendered;
+    const std::string text = expanded(rendered, counts);
+    CHECK(text_of(runs) == text);
+    CHECK(tiny().encode(runs) == tiny().encode(std::vector<PromptRun>{{text, true}}));
+    with_audio_or_video += rendered.find(control::kAudio) != std::string::npos ||
+                           rendered.find(control::kVideo) != std::string::npos;
   }
-  CHECK(rendered == 20);
-  // "two images, audio" and "video", four settings each: Part has no audio or video.
+  CHECK(cases.size() == 28);
   CHECK(with_audio_or_video == 8);
+}
+
+TEST_CASE("chat: the release's prompt of a video") {
+  const json golden = json::parse(read_text(golden_path("chat") / "video.json"));
+  const auto indices = golden["frame_indices"].get<std::vector<std::size_t>>();
+  VideoPart video;
+  for (const std::size_t index : indices) {
+    video.frames.push_back({nullptr, static_cast<double>(index) / golden["fps"].get<double>()});
+  }
+  const std::vector<int> counts(indices.size(), golden["soft_tokens_per_frame"].get<int>());
+  const std::vector<PromptRun> runs =
+      render_chat({{Role::user, {video, TextPart{"What happens?"}}}}, counts, {});
+  CHECK(tiny().encode(runs) == golden["input_ids"].get<std::vector<TokenId>>());
+  for (const auto& [frames, expected] : golden["frame_index_rule"].items()) {
+    INFO(frames << " frames");
+    CHECK(vision::sampled_frames(std::stoul(frames), kMostVideoFrames) ==
+          expected.get<std::vector<std::size_t>>());
+  }
+  CHECK(vision::sampled_frames(golden["frames"], kMostVideoFrames) == indices);
+  CHECK(vision::sampled_frames(3, kMostVideoFrames) == std::vector<std::size_t>{0, 1, 2});
+  CHECK(vision::sampled_frames(0, kMostVideoFrames).empty());
+}
+
+TEST_CASE("chat: videos without frames, with too many or with impossible times are refused") {
+  const auto refuse = [](const std::vector<double>& times) {
+    VideoPart video;
+    for (const double time : times) video.frames.push_back({nullptr, time});
+    const std::vector<int> counts(times.size(), 1);
+    CHECK_THROWS_AS(render_chat({{Role::user, {video}}}, counts, {}), RequestError);
+  };
+  refuse({});
+  refuse(std::vector<double>(kMostVideoFrames + 1, 1.0));
+  refuse({-0.1});
+  refuse({std::numeric_limits<double>::quiet_NaN()});
+  refuse({std::numeric_limits<double>::infinity()});
 }
 
 TEST_CASE("chat: control tokens typed by a user are text in the prompt") {

@@ -258,23 +258,34 @@ TEST_CASE("prefix tree: stretches are shared from the minimum on, each prompt ke
   }
 }
 
-TEST_CASE("soft token cache: knows the object and the budget, forgets pictures that are gone") {
+TEST_CASE("soft token cache: knows object, kind and budget, forgets what is gone") {
+  using Kind = SoftTokenSource::Kind;
   SoftTokenCache cache(2);
+  const auto image = [](const std::shared_ptr<const RgbImage>& object, int budget = 70) {
+    return SoftTokenSource::picture(object, budget, Kind::image);
+  };
   auto a = picture(4, 4, 1);
   const auto tokens = std::make_shared<const MatrixBuffer>(1, 1);
-  cache.insert(a, 70, tokens);
-  CHECK(cache.find(a, 70) == tokens);
-  CHECK(cache.find(a, 140) == nullptr);
-  CHECK(cache.find(picture(4, 4, 1), 70) == nullptr);
+  cache.insert(image(a), tokens);
+  CHECK(cache.find(image(a)) == tokens);
+  CHECK(cache.find(image(a, 140)) == nullptr);
+  CHECK(cache.find(SoftTokenSource::picture(a, 70, Kind::video_frame)) == nullptr);
+  CHECK(cache.find(image(picture(4, 4, 1))) == nullptr);
   const auto b = picture(4, 4, 2);
-  const auto c = picture(4, 4, 3);
-  cache.insert(b, 70, tokens);
-  cache.find(a, 70);
-  cache.insert(c, 70, tokens);
-  CHECK(cache.find(a, 70) == tokens);
-  CHECK(cache.find(b, 70) == nullptr);
+  auto c = std::make_shared<const AudioClip>();
+  cache.insert(image(b), tokens);
+  cache.find(image(a));
+  cache.insert(SoftTokenSource::sound(c), tokens);
+  CHECK(cache.find(image(a)) == tokens);
+  CHECK(cache.find(image(b)) == nullptr);
   const std::weak_ptr<const RgbImage> gone = a;
   a.reset();
   CHECK(gone.expired());
-  CHECK(cache.find(c, 70) == tokens);
+  CHECK(cache.find(SoftTokenSource::sound(c)) == tokens);
+  CHECK(cache.find(SoftTokenSource::sound(std::make_shared<const AudioClip>())) == nullptr);
+  // One that is larger than the cache drives all others out.
+  const auto large = std::make_shared<const MatrixBuffer>(3, 1);
+  cache.insert(image(b), large);
+  CHECK(cache.find(image(b)) == large);
+  CHECK(cache.find(SoftTokenSource::sound(c)) == nullptr);
 }

@@ -1,0 +1,44 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+
+#include "engine/config.h"
+#include "engine/ops/matmul.h"
+#include "engine/safetensors.h"
+#include "engine/soft_token_cache.h"
+#include "engine/vision/vision_tower.h"
+
+namespace reelfolio::engine {
+
+/// The towers of a model: what can be seen and heard, and its soft tokens.
+///
+/// The vision tower is loaded at once, the audio tower when it is first needed, so that a run
+/// without sound never holds it. Borrows config and checkpoint. One thread at a time; works on the OpenMP
+/// threads of the calling thread.
+class Towers {
+ public:
+  /// Throws ModelError for tensors of a tower that are missing or misshapen, also of the audio
+  /// tower, of which it reads names and shapes only. A checkpoint without any tensor of the audio
+  /// tower is a model that does not hear, whatever its config says.
+  Towers(const ModelConfig& config, const Checkpoint& checkpoint, ops::WeightType weights);
+  ~Towers();
+
+  /// The number of soft tokens that `encode` gives, 1 or more. Throws RequestError for a source that this
+  /// model cannot take.
+  int soft_tokens(const SoftTokenSource& source) const;
+
+  /// Rows for the decoder's input, [soft_tokens(source), hidden_size], of a source that soft_tokens
+  /// accepts. `between_layers` may throw to give up. Throws ModelError where the audio tower
+  /// turns out to be damaged.
+  MatrixBuffer encode(const SoftTokenSource& source, const std::function<void()>& between_layers);
+
+ private:
+  const ModelConfig& config_;
+  const Checkpoint& checkpoint_;
+  const ops::WeightType weights_;
+  std::optional<vision::VisionTower> vision_;
+};
+
+}  // namespace reelfolio::engine
