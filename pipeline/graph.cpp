@@ -379,35 +379,12 @@ std::optional<stages::UnitKind> unit_kind(stages::ItemType type) {
   return std::nullopt;
 }
 
-std::optional<ItemType> item_type(const stages::Item& item) {
-  if (item.unit) {
-    switch (item.unit->kind) {
-      case stages::UnitKind::scene:
-        return item.pictures.empty() ? ItemType::scene : ItemType::frames;
-      case stages::UnitKind::page:
-        return ItemType::page;
-      case stages::UnitKind::image:
-        return ItemType::image;
-      case stages::UnitKind::clip:
-        break;
-    }
-    return ItemType::clip;
+stages::DecodePlan decode_plan(const Graph& graph) {
+  stages::DecodePlan plan;
+  for (const GraphStage& stage : graph.stages) {
+    plan.stages.push_back({stage.name, stage.transform.get(), stage.from, stage.receives});
   }
-  switch (item.input->media) {
-    case stages::MediaKind::video:
-      return ItemType::video;
-    case stages::MediaKind::pdf:
-      return ItemType::pdf;
-    case stages::MediaKind::image:
-      return ItemType::image_file;
-    case stages::MediaKind::audio:
-      return ItemType::sound;
-    case stages::MediaKind::text:
-      return ItemType::text_file;
-    case stages::MediaKind::unknown:
-      break;
-  }
-  return std::nullopt;
+  return plan;
 }
 
 }  // namespace reelfolio::pipeline

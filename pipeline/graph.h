@@ -11,6 +11,7 @@
 
 #include "engine/ops/matmul.h"
 #include "pipeline/graph_parser.h"
+#include "stages/decoder/decode.h"
 #include "stages/stage.h"
 
 /// GraphSpec -> Graph: names resolved, types checked, defaults filled in, no cycles.
@@ -40,7 +41,7 @@ struct Limits {
 
 /// One stage, checked. `from` holds indices into Graph::stages; kInputs stands for `inputs`.
 struct GraphStage {
-  static constexpr int kInputs = -1;
+  static constexpr int kInputs = stages::DecodePlan::kInputs;
   std::string name;
   const stages::StageType* type = nullptr;
   std::vector<int> from;
@@ -71,9 +72,8 @@ struct Graph {
 Graph build_graph(const GraphSpec& spec, const std::filesystem::path& password_file = {},
                   std::span<const stages::StageType> types = stages::stage_types());
 
-/// What an item is, for the stages that may take it. Null unit: by the kind of the input
-/// (none for unknown content); else by the kind of the unit, a scene with pictures being `frames`.
-std::optional<stages::ItemType> item_type(const stages::Item& item);
+/// The transforms of the graph, at the indices that they have there. Borrows the graph.
+stages::DecodePlan decode_plan(const Graph& graph);
 
 /// The kind of unit that an item of this type belongs to; none for whole inputs.
 std::optional<stages::UnitKind> unit_kind(stages::ItemType type);

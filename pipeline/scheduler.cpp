@@ -18,8 +18,10 @@ namespace {
 
 using stages::Cancelled;
 using stages::ItemError;
+using stages::kInternalError;
+using stages::StageTimer;
+using stages::TimedStage;
 
-constexpr const char* kInternalError = "internal.error";
 // What an item costs beside its pictures, so that items without any are bounded too.
 constexpr std::size_t kItemBytes = 1024;
 
@@ -57,49 +59,6 @@ struct QueuedItem {
   std::size_t bytes = 0;
 };
 
-/// Seconds by stage of one thread. Stages nest as workers emit; each is charged for its own time.
-class StageTimer {
- public:
-  /// Time that belongs to no stage (waiting for room).
-  static constexpr int kNobody = -2;
-
-  StageTimer(const Clock& clock, std::size_t num_stages) : clock_(clock), seconds_(num_stages + 1) {}
-
-  void enter(int stage) {
-    charge();
-    nested_.push_back(stage);
-  }
-  void leave() {
-    charge();
-    nested_.pop_back();
-  }
-  /// Index GraphStage::kInputs + 1 and on.
-  const std::vector<double>& seconds() const { return seconds_; }
-
- private:
-  void charge() {
-    const double now_s = clock_.now_s();
-    if (!nested_.empty() && nested_.back() != kNobody) seconds_[nested_.back() + 1] += now_s - since_s_;
-    since_s_ = now_s;
-  }
-
-  const Clock& clock_;
-  double since_s_ = 0;
-  std::vector<int> nested_;
-  std::vector<double> seconds_;
-};
-
-class TimedStage {
- public:
-  TimedStage(StageTimer& timer, int stage) : timer_(timer) { timer_.enter(stage); }
-  ~TimedStage() { timer_.leave(); }
-  TimedStage(const TimedStage&) = delete;
-  TimedStage& operator=(const TimedStage&) = delete;
-
- private:
-  StageTimer& timer_;
-};
-
 class Decoder;
 
 /// State of a run. The calling thread is in `run`; each decoder thread in `decode_inputs`.
@@ -108,6 +67,7 @@ class Scheduler {
   Scheduler(const Graph& graph, const std::vector<ListedInput>& inputs, engine::Engine* engine,
             stages::Sink& sink, Progress& progress, std::stop_token stop, const RunOptions& options)
       : graph_(graph),
+        plan_(decode_plan(graph)),
         inputs_(inputs),
         engine_(engine),
         sink_(sink),
@@ -116,12 +76,7 @@ class Scheduler {
         history_(options.history),
         probe_(options.probe ? options.probe : stoppable_probe()),
         clock_(options.clock != nullptr ? *options.clock : steady_clock()),
-        takers_(graph.stages.size() + 1),
-        costs_(graph.stages.size() + 1) {
-    for (std::size_t i = 0; i < graph.stages.size(); ++i) {
-      for (int source : graph.stages[i].from) takers_[source + 1].push_back(static_cast<int>(i));
-    }
-  }
+        costs_(graph.stages.size() + 1) {}
 
   RunSummary run();
 
@@ -132,7 +87,7 @@ class Scheduler {
   void decode_inputs();
   std::shared_ptr<InputRun> next_input(std::size_t& index);
   void enqueue(QueuedItem item);
-  void add_costs(const StageTimer& timer, const std::vector<std::uint64_t>& items);
+  void add_costs(const StageTimer& timer);
 
   // The calling thread.
   void work();
@@ -180,6 +135,7 @@ class Scheduler {
   void tick_until(std::stop_token ended);
 
   const Graph& graph_;
+  const stages::DecodePlan plan_;
   const std::vector<ListedInput>& inputs_;
   engine::Engine* engine_;
   stages::Sink& sink_;
@@ -188,8 +144,6 @@ class Scheduler {
   History* history_;
   ProbeFunction probe_;
   const Clock& clock_;
-  /// Stages that name source s in `from`, at s + 1.
-  std::vector<std::vector<int>> takers_;
 
   std::mutex progress_mutex_;  ///< Progress hears one thread at a time; never held with mutex_
 
@@ -209,14 +163,13 @@ class Scheduler {
 };
 
 /// What one decoder thread holds: workers with what they have open, and the input in hand.
-class Decoder {
+class Decoder : private stages::DecodeEvents {
  public:
   explicit Decoder(Scheduler& scheduler)
       : scheduler_(scheduler),
-        timer_(scheduler.clock_, scheduler.graph_.stages.size()),
-        items_(scheduler.graph_.stages.size() + 1),
-        workers_(scheduler.graph_.stages.size()) {}
-  ~Decoder() { scheduler_.add_costs(timer_, items_); }
+        timer_([&clock = scheduler.clock_] { return clock.now_s(); }, scheduler.graph_.stages.size()),
+        input_decoder_(scheduler.plan_, timer_) {}
+  ~Decoder() override { scheduler_.add_costs(timer_); }
   Decoder(const Decoder&) = delete;
   Decoder& operator=(const Decoder&) = delete;
 
@@ -226,12 +179,10 @@ class Decoder {
     scheduler_.report([&](Progress& progress) { progress.input_started(run->index, listed.name); });
     try {
       if (open(listed)) {
-        offer(GraphStage::kInputs, stages::Item{input_, nullptr, {}});
-        close_input();
+        hand_over(GraphStage::kInputs, stages::Item{input_, nullptr, {}});
+        input_decoder_.decode(input_, *this);
       }
     } catch (const Cancelled&) {
-      // Workers that were left in the middle of something are not used again.
-      for (auto& worker : workers_) worker.reset();
       input_.reset();
       run_.reset();
       if (scheduler_.stopping()) throw;
@@ -242,37 +193,21 @@ class Decoder {
   }
 
  private:
-  class StageEmitter : public stages::Emitter {
-   public:
-    StageEmitter(Decoder& decoder, int stage) : decoder_(decoder), stage_(stage) {}
-    void emit(stages::Item item) override { decoder_.emitted(stage_, std::move(item)); }
-    void error(const ItemError& error, std::shared_ptr<const stages::Unit> unit) override {
-      decoder_.check_cancelled();
-      decoder_.scheduler_.add_error(*decoder_.run_, stage_, std::move(unit), error.code(), error.what());
-    }
-    bool stopped() const override { return decoder_.cancelled(); }
-    void advanced(double part) override { decoder_.advanced(stage_, part); }
-
-   private:
-    Decoder& decoder_;
-    int stage_;
-  };
-
   /// Probes the input. False: there is nothing to decode.
   bool open(const ListedInput& listed) {
     if (!listed.error.empty()) {
-      fail(GraphStage::kInputs, nullptr, "input.unreadable", listed.error);
+      failed(GraphStage::kInputs, nullptr, "input.unreadable", listed.error);
       return false;
     }
     const TimedStage timed(timer_, GraphStage::kInputs);
-    ++items_[0];
+    timer_.count_item(GraphStage::kInputs);
     try {
       input_ = std::make_shared<const stages::InputFile>(scheduler_.probe_(listed.path, listed.name));
     } catch (const ItemError& error) {
-      fail(GraphStage::kInputs, nullptr, error.code(), error.what());
+      failed(GraphStage::kInputs, nullptr, error.code(), error.what());
       return false;
     } catch (const std::exception& error) {
-      fail(GraphStage::kInputs, nullptr, kInternalError, error.what());
+      failed(GraphStage::kInputs, nullptr, kInternalError, error.what());
       return false;
     }
     std::optional<stages::InputResult> known;
@@ -292,53 +227,27 @@ class Decoder {
     return true;
   }
 
-  /// Hands an item of `source` to every stage that takes it: language stages through the queue,
-  /// transforms at once, on this thread.
-  void offer(int source, const stages::Item& item) {
+  /// Hands an item of `source` to the language stages that take it.
+  void hand_over(int source, const stages::Item& item) {
     const auto type = item_type(item);
     if (!type) return;
-    std::vector<int> language;
-    std::vector<int> transforms;
-    for (int taker : scheduler_.takers_[source + 1]) {
-      const GraphStage& stage = scheduler_.graph_.stages[taker];
-      if (std::find(stage.receives.begin(), stage.receives.end(), *type) == stage.receives.end()) continue;
-      (stage.language ? language : transforms).push_back(taker);
+    std::vector<int> takers;
+    bool taken = false;
+    for (std::size_t i = 0; i < scheduler_.graph_.stages.size(); ++i) {
+      const int stage = static_cast<int>(i);
+      if (!scheduler_.plan_.takes(stage, source, *type)) continue;
+      taken = true;
+      if (scheduler_.graph_.stages[i].language) takers.push_back(stage);
     }
-    if (source == GraphStage::kInputs && !(language.empty() && transforms.empty())) {
+    if (source == GraphStage::kInputs && taken) {
       const std::lock_guard lock(scheduler_.mutex_);
       run_->builder.set_taken();
     }
-    if (!language.empty()) {
-      const TimedStage waiting(timer_, StageTimer::kNobody);
-      scheduler_.enqueue({run_, item, std::move(language), 0});
-    }
-    for (int taker : transforms) process(taker, item);
+    if (!takers.empty()) scheduler_.enqueue({run_, item, std::move(takers), 0});
   }
 
-  void process(int stage, const stages::Item& item) {
-    const TimedStage timed(timer_, stage);
-    ++items_[stage + 1];
-    try {
-      auto& worker = workers_[stage];
-      if (!worker) worker = scheduler_.graph_.stages[stage].transform->make_worker();
-      StageEmitter emitter(*this, stage);
-      worker->process(item, emitter);
-    } catch (const ItemError& error) {
-      fail(stage, item.unit, error.code(), error.what());
-    } catch (const Cancelled&) {
-      throw;
-    } catch (const std::exception& error) {
-      give_up(stage, item.unit, error.what());
-    } catch (...) {
-      give_up(stage, item.unit, "an exception of unknown type");
-    }
-    check_cancelled();  // a worker may have kept a Cancelled to itself
-  }
-
-  void emitted(int stage, stages::Item item) {
+  void emitted(int stage, stages::Item item, bool is_new) override {
     check_cancelled();
-    item.input = input_;
-    const bool is_new = item.unit && item.unit->producer == scheduler_.graph_.stages[stage].name;
     const std::shared_ptr<const stages::Unit> unit = item.unit;
     if (unit) {
       bool doubled = false;
@@ -351,48 +260,29 @@ class Decoder {
       if (doubled) give_up(stage, unit, "unit " + std::to_string(unit->index) + " was emitted twice");
       if (is_new) scheduler_.report([&](Progress& progress) { progress.unit_found(run_->index); });
     }
-    offer(stage, item);
-    if (is_new) close_unit(*unit);
+    hand_over(stage, item);
   }
 
-  /// No more items of this unit will come.
-  void close_unit(const stages::Unit& unit) {
+  void unit_closed(const std::shared_ptr<const stages::Unit>& unit) override {
     bool done = false;
     {
       const std::lock_guard lock(scheduler_.mutex_);
-      InputRun::UnitWork& work = run_->units[&unit];
+      InputRun::UnitWork& work = run_->units[unit.get()];
       work.closed = true;
       done = work.pending == 0;
-      if (done) run_->units.erase(&unit);
+      if (done) run_->units.erase(unit.get());
     }
     if (done) scheduler_.report_unit_done(run_->index);
   }
 
-  void close_input() {
-    for (std::size_t i = 0; i < workers_.size(); ++i) {
-      if (!workers_[i]) continue;
-      const int stage = static_cast<int>(i);
-      const TimedStage timed(timer_, stage);
-      try {
-        workers_[i]->end_input();
-      } catch (const ItemError& error) {
-        fail(stage, nullptr, error.code(), error.what());
-      } catch (const std::exception& error) {
-        fail(stage, nullptr, kInternalError, error.what());
-        workers_[i].reset();
-      }
-    }
-  }
-
-  void fail(int stage, std::shared_ptr<const stages::Unit> unit, const std::string& code,
-            const std::string& message) {
+  void failed(int stage, std::shared_ptr<const stages::Unit> unit, const std::string& code,
+              const std::string& message) override {
     scheduler_.add_error(*run_, stage, std::move(unit), code, message);
   }
 
-  /// A worker broke down in a way that is no ItemError: the input is given up, and the
-  /// workers above it unwind as they do when a run stops.
+  /// The input is given up: the workers unwind as they do when a run stops.
   [[noreturn]] void give_up(int stage, std::shared_ptr<const stages::Unit> unit, const std::string& message) {
-    fail(stage, std::move(unit), kInternalError, message);
+    failed(stage, std::move(unit), kInternalError, message);
     {
       const std::lock_guard lock(scheduler_.mutex_);
       run_->given_up = true;
@@ -400,25 +290,21 @@ class Decoder {
     throw Cancelled{};
   }
 
-  bool cancelled() const {
+  bool stopped() const override {
     const std::lock_guard lock(scheduler_.mutex_);
     return scheduler_.stopping_ || run_->given_up;
   }
   void check_cancelled() const {
-    if (cancelled()) throw Cancelled{};
+    if (stopped()) throw Cancelled{};
   }
 
-  /// Only the stages that open the input know how much of it there is.
-  void advanced(int stage, double part) {
-    const std::vector<int>& from = scheduler_.graph_.stages[stage].from;
-    if (std::find(from.begin(), from.end(), GraphStage::kInputs) == from.end()) return;
+  void advanced(double part) override {
     scheduler_.report([&](Progress& progress) { progress.input_advanced(run_->index, part); });
   }
 
   Scheduler& scheduler_;
   StageTimer timer_;
-  std::vector<std::uint64_t> items_;  ///< at stage + 1
-  std::vector<std::unique_ptr<stages::Transform::Worker>> workers_;
+  stages::InputDecoder input_decoder_;
   std::shared_ptr<InputRun> run_;
   std::shared_ptr<const stages::InputFile> input_;
 };
@@ -486,11 +372,11 @@ void Scheduler::enqueue(QueuedItem work) {
   engine_wakes_.notify_all();
 }
 
-void Scheduler::add_costs(const StageTimer& timer, const std::vector<std::uint64_t>& items) {
+void Scheduler::add_costs(const StageTimer& timer) {
   const std::lock_guard lock(mutex_);
   for (std::size_t i = 0; i < costs_.size(); ++i) {
-    costs_[i].seconds += timer.seconds()[i];
-    costs_[i].items += items[i];
+    costs_[i].seconds += timer.costs()[i].seconds;
+    costs_[i].items += timer.costs()[i].items;
   }
 }
 

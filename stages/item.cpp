@@ -60,6 +60,37 @@ std::string_view item_type_name(ItemType type) {
   return "clips";
 }
 
+std::optional<ItemType> item_type(const Item& item) {
+  if (item.unit) {
+    switch (item.unit->kind) {
+      case UnitKind::scene:
+        return item.pictures.empty() ? ItemType::scene : ItemType::frames;
+      case UnitKind::page:
+        return ItemType::page;
+      case UnitKind::image:
+        return ItemType::image;
+      case UnitKind::clip:
+        break;
+    }
+    return ItemType::clip;
+  }
+  switch (item.input->media) {
+    case MediaKind::video:
+      return ItemType::video;
+    case MediaKind::pdf:
+      return ItemType::pdf;
+    case MediaKind::image:
+      return ItemType::image_file;
+    case MediaKind::audio:
+      return ItemType::sound;
+    case MediaKind::text:
+      return ItemType::text_file;
+    case MediaKind::unknown:
+      break;
+  }
+  return std::nullopt;
+}
+
 std::size_t Item::picture_bytes() const {
   std::size_t bytes = 0;
   for (const Picture& picture : pictures) {

@@ -67,5 +67,8 @@ struct Item {
 /// The static type of what an edge carries; `Graph` checks stages against it.
 enum class ItemType { video, pdf, image_file, sound, text_file, scene, frames, page, image, clip };
 std::string_view item_type_name(ItemType type);
+/// What an item is, for the stages that may take it. Null unit: by the kind of the input
+/// (none for unknown content); else by the kind of the unit, a scene with pictures being `frames`.
+std::optional<ItemType> item_type(const Item& item);
 
 }  // namespace reelfolio::stages

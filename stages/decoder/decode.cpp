@@ -1,0 +1,134 @@
+#include "stages/decoder/decode.h"
+
+#include <algorithm>
+#include <new>
+#include <utility>
+
+namespace reelfolio::stages {
+
+bool DecodePlan::takes(int stage, int source, ItemType type) const {
+  const auto& [name, transform, from, receives] = stages[stage];
+  return std::find(from.begin(), from.end(), source) != from.end() &&
+         std::find(receives.begin(), receives.end(), type) != receives.end();
+}
+
+int StageTimer::current() const {
+  for (auto stage = nested_.rbegin(); stage != nested_.rend(); ++stage) {
+    if (*stage != kNobody) return *stage;
+  }
+  return DecodePlan::kInputs;
+}
+
+void StageTimer::charge() {
+  const double now_s = now_s_();
+  if (!nested_.empty() && nested_.back() != kNobody) costs_[nested_.back() + 1].seconds += now_s - since_s_;
+  since_s_ = now_s;
+}
+
+class InputDecoder::StageEmitter : public Emitter {
+ public:
+  StageEmitter(InputDecoder& decoder, int stage, DecodeEvents& events)
+      : decoder_(decoder), stage_(stage), events_(events) {}
+  void emit(Item item) override { decoder_.emitted(stage_, std::move(item), events_); }
+  void error(const ItemError& error, std::shared_ptr<const Unit> unit) override {
+    if (events_.stopped()) throw Cancelled{};
+    events_.failed(stage_, std::move(unit), error.code(), error.what());
+  }
+  bool stopped() const override { return events_.stopped(); }
+  void advanced(double part) override {
+    // Only the stages that open the input know how much of it there is.
+    const std::vector<int>& from = decoder_.plan_.stages[stage_].from;
+    if (std::find(from.begin(), from.end(), DecodePlan::kInputs) != from.end()) events_.advanced(part);
+  }
+
+ private:
+  InputDecoder& decoder_;
+  int stage_;
+  DecodeEvents& events_;
+};
+
+void InputDecoder::decode(const std::shared_ptr<const InputFile>& input, DecodeEvents& events) {
+  input_ = input;
+  try {
+    offer(DecodePlan::kInputs, Item{input, nullptr, {}}, events);
+    end_input(events);
+  } catch (const Cancelled&) {
+    // Workers that were left in the middle of something are not used again.
+    for (auto& worker : workers_) worker.reset();
+    input_.reset();
+    throw;
+  } catch (const BrokenDown&) {
+    for (auto& worker : workers_) worker.reset();
+  }
+  input_.reset();
+}
+
+void InputDecoder::offer(int source, const Item& item, DecodeEvents& events) {
+  const auto type = item_type(item);
+  if (!type) return;
+  for (std::size_t i = 0; i < plan_.stages.size(); ++i) {
+    const int stage = static_cast<int>(i);
+    if (plan_.stages[i].transform != nullptr && plan_.takes(stage, source, *type))
+      process(stage, item, events);
+  }
+}
+
+void InputDecoder::process(int stage, const Item& item, DecodeEvents& events) {
+  const TimedStage timed(timer_, stage);
+  timer_.count_item(stage);
+  events.working(stage);
+  const auto give_up = [&](const char* code, const char* message) {
+    events.failed(stage, item.unit, code, message);
+    throw BrokenDown{};
+  };
+  try {
+    auto& worker = workers_[stage];
+    if (!worker) worker = plan_.stages[stage].transform->make_worker();
+    StageEmitter emitter(*this, stage, events);
+    worker->process(item, emitter);
+  } catch (const ItemError& error) {
+    events.failed(stage, item.unit, error.code(), error.what());
+  } catch (const Cancelled&) {
+    throw;
+  } catch (const BrokenDown&) {
+    throw;
+  } catch (const std::bad_alloc&) {
+    give_up(kMemoryLimit, "needs more memory than there is");
+  } catch (const std::exception& error) {
+    give_up(kInternalError, error.what());
+  } catch (...) {
+    give_up(kInternalError, "an exception of unknown type");
+  }
+  if (events.stopped()) throw Cancelled{};  // a worker may have kept a Cancelled to itself
+}
+
+void InputDecoder::emitted(int stage, Item item, DecodeEvents& events) {
+  item.input = input_;
+  const bool is_new = item.unit && item.unit->producer == plan_.stages[stage].name;
+  {
+    const TimedStage waiting(timer_, StageTimer::kNobody);
+    events.emitted(stage, item, is_new);
+  }
+  offer(stage, item, events);
+  events.working(stage);
+  if (is_new) events.unit_closed(item.unit);
+}
+
+void InputDecoder::end_input(DecodeEvents& events) {
+  for (std::size_t i = 0; i < workers_.size(); ++i) {
+    if (!workers_[i]) continue;
+    const int stage = static_cast<int>(i);
+    const TimedStage timed(timer_, stage);
+    events.working(stage);
+    try {
+      workers_[i]->end_input();
+    } catch (const ItemError& error) {
+      events.failed(stage, nullptr, error.code(), error.what());
+    } catch (const std::exception& error) {
+      events.failed(stage, nullptr, kInternalError, error.what());
+      workers_[i].reset();
+    }
+  }
+}
+
+}  // namespace reelfolio::stages
