@@ -369,6 +369,8 @@ std::optional<stages::UnitKind> unit_kind(stages::ItemType type) {
       return stages::UnitKind::image;
     case ItemType::clip:
       return stages::UnitKind::clip;
+    case ItemType::text:
+      return stages::UnitKind::text;
     case ItemType::video:
     case ItemType::pdf:
     case ItemType::image_file:

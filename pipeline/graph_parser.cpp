@@ -27,7 +27,8 @@ const std::vector<std::string>& top_level_keys() {
 }
 
 // Stage names become keys of unit lines beside these.
-constexpr std::array<std::string_view, 4> kRecordKeys = {"type", "input", "sha256", "unit"};
+constexpr std::array<std::string_view, 8> kRecordKeys = {"type",  "input",  "sha256", "unit",
+                                                         "media", "status", "units",  "errors"};
 
 Map take_map(SpecValue& value, const std::string& name) {
   if (std::holds_alternative<std::monostate>(value.data)) return {};

@@ -121,6 +121,9 @@ std::string graph_fingerprint(const Graph& graph) {
       entry["params"][name] =
           hash == stage.file_sha256.end() ? param_to_json(value) : nlohmann::ordered_json(hash->second);
     }
+    if (stage.language) {
+      if (std::string more = stage.language->fingerprint(); !more.empty()) entry["files"] = std::move(more);
+    }
     stages.push_back(std::move(entry));
   }
   return sha256_of(document.dump());

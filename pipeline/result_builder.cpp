@@ -1,6 +1,7 @@
 #include "pipeline/result_builder.h"
 
 #include <algorithm>
+#include <exception>
 #include <limits>
 #include <tuple>
 
@@ -51,6 +52,29 @@ void ResultBuilder::add_error(int stage, std::shared_ptr<const stages::Unit> uni
   errors_.push_back({key, stage, {std::move(name), std::move(unit), std::move(code), std::move(message)}});
 }
 
+/// What language stages make of all their results together.
+void ResultBuilder::add_merged(stages::InputResult& result) {
+  for (std::size_t i = 0; i < graph_.stages.size(); ++i) {
+    const GraphStage& stage = graph_.stages[i];
+    if (!stage.language) continue;
+    std::vector<stages::UnitValue> values;
+    for (const stages::UnitResult& unit : result.units) {
+      for (const auto& [name, value] : unit.results) {
+        if (name == stage.name) values.push_back({unit.unit, &value});
+      }
+    }
+    if (values.empty()) continue;
+    try {
+      stages::Json merged = stage.language->merged(values);
+      if (!merged.is_null()) result.results.emplace_back(stage.name, std::move(merged));
+    } catch (const stages::ItemError& error) {
+      add_error(static_cast<int>(i), nullptr, error.code(), error.what());
+    } catch (const std::exception& error) {
+      add_error(static_cast<int>(i), nullptr, "internal.error", error.what());
+    }
+  }
+}
+
 stages::InputResult ResultBuilder::finish() {
   stages::InputResult result;
   result.input = std::move(input_);
@@ -69,6 +93,7 @@ stages::InputResult ResultBuilder::finish() {
     }
     result.units.push_back(std::move(unit));
   }
+  add_merged(result);
   std::stable_sort(errors_.begin(), errors_.end(), [](const Error& a, const Error& b) {
     return std::tie(a.key, a.stage) < std::tie(b.key, b.stage);
   });

@@ -56,6 +56,7 @@ class ResultBuilder {
   };
 
   UnitKey key_of(const stages::Unit& unit) const;
+  void add_merged(stages::InputResult& result);
 
   const Graph& graph_;
   std::shared_ptr<const stages::InputFile> input_;

@@ -9,6 +9,7 @@
 #include <stdexcept>
 #include <thread>
 
+#include "engine/tokenizer.h"
 #include "pipeline/result_builder.h"
 #include "stages/probe.h"
 
@@ -302,6 +303,11 @@ class Decoder : private stages::DecodeEvents {
     scheduler_.report([&](Progress& progress) { progress.input_advanced(run_->index, part); });
   }
 
+  std::size_t count_tokens(std::string_view text) const override {
+    const engine::Engine* engine = scheduler_.engine_;
+    return engine != nullptr ? engine->tokenizer().encode(text).size() : DecodeEvents::count_tokens(text);
+  }
+
   Scheduler& scheduler_;
   StageTimer timer_;
   stages::InputDecoder input_decoder_;
@@ -354,8 +360,7 @@ void Scheduler::decode_inputs() {
 }
 
 void Scheduler::enqueue(QueuedItem work) {
-  work.bytes = kItemBytes + work.item.picture_bytes();
-  if (work.item.unit && work.item.unit->text) work.bytes += work.item.unit->text->size();
+  work.bytes = kItemBytes + work.item.picture_bytes() + work.item.text_bytes();
   std::unique_lock lock(mutex_);
   // An item larger than the whole bound goes alone.
   decoders_wake_.wait(lock, [&] {

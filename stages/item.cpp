@@ -28,6 +28,8 @@ std::string_view unit_kind_name(UnitKind kind) {
       return "page";
     case UnitKind::image:
       return "image";
+    case UnitKind::text:
+      return "text";
     case UnitKind::clip:
       break;
   }
@@ -54,6 +56,8 @@ std::string_view item_type_name(ItemType type) {
       return "pages";
     case ItemType::image:
       return "images";
+    case ItemType::text:
+      return "texts";
     case ItemType::clip:
       break;
   }
@@ -69,6 +73,8 @@ std::optional<ItemType> item_type(const Item& item) {
         return ItemType::page;
       case UnitKind::image:
         return ItemType::image;
+      case UnitKind::text:
+        return ItemType::text;
       case UnitKind::clip:
         break;
     }
@@ -96,6 +102,13 @@ std::size_t Item::picture_bytes() const {
   for (const Picture& picture : pictures) {
     if (picture.image) bytes += picture.image->pixels.size();
   }
+  return bytes;
+}
+
+std::size_t Item::text_bytes() const {
+  if (!unit) return 0;
+  std::size_t bytes = unit->text ? unit->text->size() : 0;
+  for (const PageWord& word : unit->words) bytes += sizeof(PageWord) + word.text.size();
   return bytes;
 }
 

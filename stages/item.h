@@ -28,8 +28,18 @@ struct InputFile {
   MediaKind media = MediaKind::unknown;
 };
 
-enum class UnitKind { scene, page, image, clip };
+enum class UnitKind { scene, page, image, clip, text };
 std::string_view unit_kind_name(UnitKind kind);
+
+/// A word of a page's text layer and where it stands in the rendered picture: pixels from the
+/// picture's left and top edge, right and bottom exclusive.
+struct PageWord {
+  std::string text;  ///< UTF-8, no white space
+  int left_px = 0;
+  int top_px = 0;
+  int right_px = 0;
+  int bottom_px = 0;
+};
 
 /// One part of an input that gets a line of its own. Immutable, shared.
 struct Unit {
@@ -44,8 +54,14 @@ struct Unit {
   int number = 0;  ///< page number from 1 (page), or frame number in a multi-page image
   int width_px = 0;
   int height_px = 0;
-  /// The page's own text layer, if it has one, in reading order.
+  /// The page's own text layer, if it has one, in reading order; the content of a text unit.
   std::optional<std::string> text;
+  std::vector<PageWord> words{};  ///< of a page with a text layer, in reading order
+  // text: lines of the file, from 1, both included; 0: not known
+  int first_line = 0;
+  int last_line = 0;
+  /// A text of subtitles: start_s and end_s hold.
+  bool timed = false;
 };
 
 /// A picture that a language stage may show to the model.
@@ -62,10 +78,12 @@ struct Item {
 
   /// Bytes of pixels, for the scheduler's memory bound.
   std::size_t picture_bytes() const;
+  /// Bytes of the unit's text and words, for the same.
+  std::size_t text_bytes() const;
 };
 
 /// The static type of what an edge carries; `Graph` checks stages against it.
-enum class ItemType { video, pdf, image_file, sound, text_file, scene, frames, page, image, clip };
+enum class ItemType { video, pdf, image_file, sound, text_file, scene, frames, page, image, clip, text };
 std::string_view item_type_name(ItemType type);
 /// What an item is, for the stages that may take it. Null unit: by the kind of the input
 /// (none for unknown content); else by the kind of the unit, a scene with pictures being `frames`.

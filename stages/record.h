@@ -36,6 +36,9 @@ struct InputResult {
   InputStatus status = InputStatus::ok;
   std::vector<UnitResult> units;  ///< in unit order
   std::vector<ErrorRecord> errors;
+  /// Stage name -> value for the input as a whole (LanguageStage::merged), in graph order; in
+  /// the closing line.
+  std::vector<std::pair<std::string, Json>> results{};
 };
 
 }  // namespace reelfolio::stages

@@ -24,6 +24,9 @@
 /// share the prefill of the pictures they have in common.
 namespace reelfolio::stages {
 
+/// About how many tokens a large vocabulary makes of `text`; depends on nothing else.
+std::size_t estimated_tokens(std::string_view text);
+
 /// Receives what a worker makes. Called on the worker's own thread. `emit` blocks while
 /// the scheduler holds as many pictures as it may, and throws Cancelled once the run stops.
 class Emitter {
@@ -39,6 +42,9 @@ class Emitter {
   /// How much of the input is through this worker, from 0 to 1: what the time left is
   /// reckoned from. Need not be called.
   virtual void advanced(double part) { (void)part; }
+  /// How many tokens the model in use reads `text` as. Without a model: an estimate that
+  /// depends on the text alone.
+  virtual std::size_t count_tokens(std::string_view text) const { return estimated_tokens(text); }
 };
 
 /// Thrown through a worker when the run is stopped; workers let it pass.
@@ -69,6 +75,12 @@ class Transform {
   virtual std::unique_ptr<Worker> make_worker() const = 0;
 };
 
+/// What a language stage made of one unit.
+struct UnitValue {
+  std::shared_ptr<const Unit> unit;
+  const Json* value = nullptr;  ///< borrowed
+};
+
 class LanguageStage {
  public:
   virtual ~LanguageStage() = default;
@@ -77,6 +89,16 @@ class LanguageStage {
   virtual std::vector<engine::Request> requests(const Item& item) const = 0;
   /// The value under the stage's name in the unit's line. `answers` belong to `requests(item)`.
   virtual Json result(const Item& item, std::span<const engine::Answer> answers) const = 0;
+  /// The value under the stage's name in the line that closes the input: what the results of
+  /// its units, in unit order, come to together. Null: the stage says nothing about inputs as
+  /// a whole. `values` is not empty.
+  virtual Json merged(std::span<const UnitValue> values) const {
+    (void)values;
+    return nullptr;
+  }
+  /// What influences results beside the parameters and the files that they name (pictures that
+  /// such a file refers to), as a hash; empty: nothing.
+  virtual std::string fingerprint() const { return {}; }
 };
 
 /// Where finished inputs go, in input order. Called from one thread.

@@ -63,9 +63,14 @@ std::string unit_head(const Unit& unit, const std::vector<UnitKind>& name_stage_
 std::string unit_object(const UnitResult& result, const std::vector<UnitKind>& name_stage_of) {
   const Unit& unit = *result.unit;
   std::string text = unit_head(unit, name_stage_of);
-  if (unit.kind == UnitKind::scene || unit.kind == UnitKind::clip) {
+  if (unit.kind == UnitKind::text) {
+    text += R"(,"first_line":)" + std::to_string(unit.first_line) + R"(,"last_line":)" +
+            std::to_string(unit.last_line);
+  }
+  if (unit.kind == UnitKind::scene || unit.kind == UnitKind::clip || unit.timed) {
     text += R"(,"start_s":)" + time_text(unit.start_s) + R"(,"end_s":)" + time_text(unit.end_s);
-  } else {
+  }
+  if (unit.kind == UnitKind::page || unit.kind == UnitKind::image) {
     text += R"(,"width_px":)" + std::to_string(unit.width_px) + R"(,"height_px":)" +
             std::to_string(unit.height_px);
   }
@@ -198,7 +203,9 @@ std::string jsonl_lines(const InputResult& result, const std::vector<UnitKind>& 
     if (i > 0) lines += ',';
     lines += error_object(result.errors[i], name_stage_of);
   }
-  return lines + "]}\n";
+  lines += ']';
+  for (const auto& [stage, value] : result.results) lines += ',' + json_text(stage) + ':' + dump(value);
+  return lines + "}\n";
 }
 
 std::unique_ptr<Sink> make_jsonl_sink(const std::filesystem::path& path,

@@ -35,6 +35,7 @@ class InputDecoder::StageEmitter : public Emitter {
     events_.failed(stage_, std::move(unit), error.code(), error.what());
   }
   bool stopped() const override { return events_.stopped(); }
+  std::size_t count_tokens(std::string_view text) const override { return events_.count_tokens(text); }
   void advanced(double part) override {
     // Only the stages that open the input know how much of it there is.
     const std::vector<int>& from = decoder_.plan_.stages[stage_].from;

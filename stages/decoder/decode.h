@@ -43,6 +43,8 @@ class DecodeEvents {
   virtual bool stopped() const { return false; }
   /// `part` of the input, from 0 to 1, is through a stage that opens inputs.
   virtual void advanced(double part) { (void)part; }
+  /// Emitter::count_tokens; without a model at hand the estimate.
+  virtual std::size_t count_tokens(std::string_view text) const { return estimated_tokens(text); }
   /// From now on `stage` is at work, or with kInputs none.
   virtual void working(int stage) { (void)stage; }
 };

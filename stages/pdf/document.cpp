@@ -11,6 +11,7 @@
 #include <cstring>
 #include <fstream>
 #include <mutex>
+#include <utility>
 
 #include "stages/error.h"
 #include "stages/utf8.h"
@@ -21,6 +22,7 @@ namespace {
 constexpr double kPointsPerInch = 72;
 constexpr double kMaxSide = 65500;
 constexpr std::size_t kMaxTextBytes = std::size_t{1} << 20U;
+constexpr std::size_t kMaxWords = 50'000;
 
 /// First complaint of Poppler on this thread since it was last cleared.
 thread_local std::string first_complaint;
@@ -83,6 +85,30 @@ std::optional<std::string> text_of(const poppler::page& page) {
   if (end == std::string::npos) return std::nullopt;
   text.resize(end + 1);
   return text;
+}
+
+/// The words of the text layer as they stand in a picture of the given resolution and size.
+std::vector<PageWord> words_of(const poppler::page& page, double dpi, int width_px, int height_px) {
+  const double scale = dpi / kPointsPerInch;
+  const auto pixel = [](double value, int size) {
+    return static_cast<int>(std::lround(std::clamp(value, 0.0, static_cast<double>(size))));
+  };
+  std::vector<PageWord> words;
+  for (const poppler::text_box& box : page.text_list()) {
+    if (words.size() == kMaxWords) break;
+    PageWord word;
+    word.text = utf8_of(box.text());
+    std::erase_if(word.text, [](char c) { return c == ' ' || c == '\n' || c == '\t' || c == '\f'; });
+    if (word.text.empty()) continue;
+    const poppler::rectf place = box.bbox();
+    if (!std::isfinite(place.left() + place.top() + place.right() + place.bottom())) continue;
+    word.left_px = pixel(std::floor(place.left() * scale), width_px);
+    word.top_px = pixel(std::floor(place.top() * scale), height_px);
+    word.right_px = pixel(std::ceil(place.right() * scale), width_px);
+    word.bottom_px = pixel(std::ceil(place.bottom() * scale), height_px);
+    words.push_back(std::move(word));
+  }
+  return words;
 }
 
 /// Resolution at which the page keeps within the bounds, at most `dpi`.
@@ -182,6 +208,7 @@ PdfDocument::Page PdfDocument::render(int index, double dpi, std::uint64_t max_p
     result.image = to_rgb(picture);
   }
   if (with_text) result.text = text_of(*page);
+  if (result.text) result.words = words_of(*page, resolution, result.image.width, result.image.height);
   return result;
 }
 

@@ -5,8 +5,10 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "engine/rgb_image.h"
+#include "stages/item.h"
 
 namespace poppler {
 class document;
@@ -40,6 +42,7 @@ class PdfDocument {
   struct Page {
     engine::RgbImage image;
     std::optional<std::string> text;
+    std::vector<PageWord> words;
   };
 
   /// Renders the crop box of page `index` (from 0), turned by the page's own rotation,
@@ -47,7 +50,8 @@ class PdfDocument {
   /// picture has at most `max_pixels` pixels and no side above 65,500.
   ///
   /// with_text  also takes the page's text layer in reading order, as UTF-8, at most
-  ///            1 MiB of it; none if there is no text but white space.
+  ///            1 MiB of it; none if there is no text but white space. With the text come its
+  ///            words, at most 50,000, in pixels of the picture.
   /// Throws ItemError: pdf.page_failed, pdf.page_too_large (a side would vanish).
   Page render(int index, double dpi, std::uint64_t max_pixels, bool with_text);
 

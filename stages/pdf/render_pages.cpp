@@ -51,6 +51,7 @@ class PdfWorker final : public Transform::Worker {
     unit->width_px = page.image.width;
     unit->height_px = page.image.height;
     unit->text = std::move(page.text);
+    unit->words = std::move(page.words);
     Item made{item.input, std::move(unit), {}};
     made.pictures.push_back(
         {std::make_shared<engine::RgbImage>(std::move(page.image)), settings_.soft_tokens, std::nullopt});
@@ -100,7 +101,7 @@ StageType render_pages_type() {
        .max = 500'000'000},
       {.name = "text",
        .type = ParamType::boolean,
-       .help = "keep the page's own text for prompts with {page.text}",
+       .help = "keep the page's own text, for prompts and to find extracted text on the page",
        .default_value = true},
   };
   type.make_transform = [](const Params& params, const StageContext& context) -> std::unique_ptr<Transform> {

@@ -154,6 +154,37 @@ TEST_CASE("render_pages: the page's rotation is honoured") {
   CHECK(colour(three_quarters, 0.1, 0.9) == kRed);
 }
 
+TEST_CASE("render_pages: words stand where the picture shows them, turned and cropped pages too") {
+  for (const char* boxes : {"/MediaBox [0 0 200 100]", "/MediaBox [0 0 200 100] /Rotate 90",
+                            "/MediaBox [0 0 200 100] /Rotate 180", "/MediaBox [0 0 200 100] /Rotate 270",
+                            "/MediaBox [0 0 200 100] /CropBox [10 30 150 90]"}) {
+    CAPTURE(boxes);
+    const Collector out = render(pdf_file({{boxes, words("Total HHHH")}}), {{"dpi", 144.0}});
+    const Item& item = out.items.at(0);
+    REQUIRE(item.unit->words.size() == 2);
+    CHECK(item.unit->words[0].text == "Total");
+    const PageWord& word = item.unit->words[1];
+    CHECK(word.text == "HHHH");
+    const engine::RgbImage& image = *item.pictures.at(0).image;
+    int inside = 0;
+    for (int y = word.top_px; y < word.bottom_px; ++y) {
+      for (int x = word.left_px; x < word.right_px; ++x) inside += image.row(y)[3 * x] < 128;
+    }
+    // Four letters of 17 pixels in height, two strokes of about two pixels each.
+    CHECK(inside > 4 * 17 * 2);
+    int outside = 0;
+    for (int y = 0; y < image.height; ++y) {
+      for (int x = 0; x < image.width; ++x) {
+        const bool in_a_word = std::ranges::any_of(item.unit->words, [&](const PageWord& each) {
+          return x >= each.left_px && x < each.right_px && y >= each.top_px && y < each.bottom_px;
+        });
+        outside += !in_a_word && image.row(y)[3 * x] < 128;
+      }
+    }
+    CHECK(outside == 0);
+  }
+}
+
 TEST_CASE("render_pages: the crop box is what is shown") {
   const Collector out =
       render(pdf_file({{"/MediaBox [0 0 200 100] /CropBox [0 50 100 100]", kCorners}}), {{"dpi", 72.0}});

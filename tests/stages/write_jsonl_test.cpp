@@ -175,8 +175,8 @@ TEST_CASE("write_jsonl: an output that cannot be written names the file and the 
     return "";
   };
   CHECK(message(folder.path) == folder.path.string() + ": cannot be written: is a directory");
-  CHECK(message(folder.path / "none" / "out.jsonl").find("out.jsonl.partial: cannot be written: no such file or directory") !=
-        std::string::npos);
+  CHECK(message(folder.path / "none" / "out.jsonl")
+            .find("out.jsonl.partial: cannot be written: no such file or directory") != std::string::npos);
   CHECK(message("/dev/full") == "/dev/full: cannot be written: no space left on device");
 }
 
@@ -197,4 +197,26 @@ TEST_CASE("write_jsonl: a reader that has gone is told apart from a full disk") 
   }
   std::signal(SIGPIPE, before);
   CHECK(closed_pipe);
+}
+
+TEST_CASE("write_jsonl: results of the whole input close its line; texts have lines, subtitles times") {
+  InputResult result;
+  result.input = input("inbox/talk.srt", MediaKind::text);
+  auto unit = std::make_shared<Unit>();
+  unit->producer = "parts";
+  unit->kind = UnitKind::text;
+  unit->text = "not shown";
+  unit->first_line = 5;
+  unit->last_line = 12;
+  unit->timed = true;
+  unit->start_s = 1.5;
+  unit->end_s = 9;
+  result.units.push_back({unit, {}, {{"facts", Json{{"value", {{"a", 1}}}}}}});
+  result.results.emplace_back("facts", Json{{"value", {{"a", 1}}}, {"evidence", {{"a", {0}}}}});
+  CHECK(
+      jsonl_lines(result) ==
+      R"({"type":"unit","input":"inbox/talk.srt","sha256":"ab12","unit":{"kind":"text","index":0,"first_line":5,"last_line":12,"start_s":1.5,"end_s":9},"facts":{"value":{"a":1}}})"
+      "\n"
+      R"({"type":"input","input":"inbox/talk.srt","sha256":"ab12","media":"text","status":"ok","units":1,"errors":[],"facts":{"value":{"a":1},"evidence":{"a":[0]}}})"
+      "\n");
 }
