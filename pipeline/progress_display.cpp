@@ -398,8 +398,10 @@ TerminalInfo terminal_info(int fd) {
   TerminalInfo info;
   const char* term = std::getenv("TERM");
   const char* no_color = std::getenv("NO_COLOR");
-  info.animated = ::isatty(fd) == 1 && term != nullptr && *term != '\0' && std::string_view(term) != "dumb";
-  info.colour = info.animated && (no_color == nullptr || *no_color == '\0');
+  const bool plain = no_color != nullptr && *no_color != '\0';
+  info.animated =
+      ::isatty(fd) == 1 && term != nullptr && *term != '\0' && std::string_view(term) != "dumb" && !plain;
+  info.colour = info.animated;
   if (info.animated) info.descriptor = fd;
   info.columns = columns_now(info);
   return info;

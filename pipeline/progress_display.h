@@ -21,7 +21,7 @@ struct TerminalInfo {
 };
 
 /// Looks at a file descriptor and at TERM and NO_COLOR: no animation and no colour where it is
-/// no terminal or TERM is "dumb" (or not set), no colour where NO_COLOR is set and not empty.
+/// no terminal, TERM is "dumb" (or not set), or NO_COLOR is set and not empty.
 TerminalInfo terminal_info(int fd);
 
 /// automatic  one line that is written over, on an animated terminal; else as plain

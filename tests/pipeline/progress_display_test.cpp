@@ -1,7 +1,11 @@
 #include "pipeline/progress_display.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdint>
+#include <cstdlib>
 #include <sstream>
 #include <vector>
 
@@ -234,9 +238,32 @@ TEST_CASE("progress: an interrupted run says so, many errors of one input are co
         std::string::npos);
 }
 
-TEST_CASE("terminal: what is no terminal, or dumb, is neither animated nor coloured") {
+TEST_CASE("terminal: what is no terminal, is dumb or is told NO_COLOR is neither animated nor coloured") {
   CHECK_FALSE(terminal_info(-1).animated);
   CHECK_FALSE(terminal_info(-1).colour);
+
+  const int controller = ::posix_openpt(O_RDWR | O_NOCTTY);
+  REQUIRE(controller >= 0);
+  REQUIRE(::grantpt(controller) == 0);
+  REQUIRE(::unlockpt(controller) == 0);
+  const int terminal = ::open(::ptsname(controller), O_RDWR | O_NOCTTY);
+  REQUIRE(terminal >= 0);
+
+  ::setenv("TERM", "xterm", 1);
+  ::unsetenv("NO_COLOR");
+  CHECK(terminal_info(terminal).animated);
+  CHECK(terminal_info(terminal).colour);
+  ::setenv("NO_COLOR", "", 1);
+  CHECK(terminal_info(terminal).animated);
+  ::setenv("NO_COLOR", "1", 1);
+  CHECK_FALSE(terminal_info(terminal).animated);
+  CHECK_FALSE(terminal_info(terminal).colour);
+  ::unsetenv("NO_COLOR");
+  ::setenv("TERM", "dumb", 1);
+  CHECK_FALSE(terminal_info(terminal).animated);
+  CHECK_FALSE(terminal_info(terminal).colour);
+  ::close(terminal);
+  ::close(controller);
 }
 
 TEST_CASE("display text: widths, shortening, durations") {
