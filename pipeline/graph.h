@@ -34,9 +34,11 @@ struct InputSettings {
 
 /// Named pools and bounds of a run.
 struct Limits {
-  int decoders = 1;                                ///< threads that run transforms
-  std::uint64_t queue_bytes = 256U * 1024 * 1024;  ///< pictures held between decoders and engine
-  int inputs_in_flight = 64;                       ///< inputs begun but not yet written
+  int decoders = 1;                                    ///< threads that run transforms
+  std::uint64_t queue_bytes = 256U * 1024 * 1024;      ///< pictures held between decoders and engine
+  int inputs_in_flight = 64;                           ///< inputs begun but not yet written
+  int batch = 16;                                      ///< sequences decoded together
+  std::uint64_t cache_bytes = std::uint64_t{4} << 30;  ///< keys and values that they may come to
 };
 
 /// One stage, checked. `from` holds indices into Graph::stages; kInputs stands for `inputs`.

@@ -76,6 +76,8 @@ std::string graph_to_yaml(const Graph& graph) {
   out += "  decoders: " + std::to_string(graph.limits.decoders) + "\n";
   out += "  queue_bytes: " + std::to_string(graph.limits.queue_bytes) + "\n";
   out += "  inputs_in_flight: " + std::to_string(graph.limits.inputs_in_flight) + "\n";
+  out += "  batch: " + std::to_string(graph.limits.batch) + "\n";
+  out += "  cache_bytes: " + std::to_string(graph.limits.cache_bytes) + "\n";
   return out;
 }
 

@@ -82,12 +82,15 @@ Limits read_limits(const SpecValue::Map& section) {
   const stages::Params params =
       read_params(section,
                   {count("decoders", limits.decoders, 256), param("queue_bytes", ParamType::text),
-                   count("inputs_in_flight", limits.inputs_in_flight, 100'000)},
+                   count("inputs_in_flight", limits.inputs_in_flight, 100'000),
+                   count("batch", limits.batch, 256), param("cache_bytes", ParamType::text)},
                   {}, "'limits'", {});
   limits.decoders = static_cast<int>(params.integer("decoders"));
   limits.inputs_in_flight = static_cast<int>(params.integer("inputs_in_flight"));
+  limits.batch = static_cast<int>(params.integer("batch"));
   for (const SpecValue::MapEntry& entry : section) {
     if (entry.key == "queue_bytes") limits.queue_bytes = read_size(entry.value, entry.key);
+    if (entry.key == "cache_bytes") limits.cache_bytes = read_size(entry.value, entry.key);
   }
   return limits;
 }

@@ -16,8 +16,9 @@
 #include "stages/stage.h"
 
 /// Runs a Graph over inputs: decoder threads run the transforms of one input each and feed
-/// a queue bounded in bytes; the calling thread runs the engine on whole items; finished
-/// inputs go to the sink in input order, whatever order they finish in.
+/// a queue bounded in bytes; the calling thread runs the engine, which takes items from it as it has
+/// room and works on those of many units and inputs together; a writer thread hands finished inputs
+/// to the sink in input order, whatever order they finish in.
 ///
 /// What a sink receives depends on the graph, the inputs and the model alone:
 ///   units   by the stage that cut them (in graph order), then by index; each one that was
@@ -41,7 +42,7 @@ struct RunSummary {
   bool interrupted = false;  ///< stop was requested before the end
   /// Seconds of work and tokens by stage name, for the run report. "inputs" is the reading
   /// and hashing of inputs. A transform's seconds are its own, without what waits for room in
-  /// the queue or runs further down; a joint engine call is shared out by tokens computed.
+  /// the queue or runs further down; a language stage's are the engine's share in its answers.
   struct StageCost {
     double seconds = 0;
     std::uint64_t items = 0;
@@ -66,7 +67,7 @@ class History {
   /// The finished result of this very content under this graph and model, if it need not be
   /// made again; it is written as if it had been made now. Called on decoder threads, at once.
   virtual std::optional<stages::InputResult> find(const stages::InputFile& input) = 0;
-  /// A result made by this run, before the sink receives it. Called on the calling thread.
+  /// A result made by this run, before the sink receives it. Called on the writer thread.
   virtual void record(const stages::InputResult& result) = 0;
 };
 
@@ -87,6 +88,8 @@ struct RunOptions {
 /// A stop makes emitters throw Cancelled and the engine cut its answers off; inputs in flight
 /// are dropped, the sink is not finished, and the summary says `interrupted`. It may be
 /// requested from any thread, not from a signal handler.
+///
+/// The sink and the history's `record` are called on the writer thread.
 ///
 /// Memory: at most limits.queue_bytes of pictures (or one item, where that is more) wait or are
 /// being answered, beside what each decoder holds; results of limits.inputs_in_flight inputs.

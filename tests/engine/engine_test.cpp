@@ -1,6 +1,7 @@
 #include "engine/engine.h"
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
 #include <memory>
 #include <stop_token>
@@ -142,6 +143,105 @@ TEST_CASE("engine: an answer is the same alone and in company, with and without 
     engine->answer({&again, 1});
     CHECK(engine->stats().images == 2);
   }
+}
+
+namespace {
+
+/// Groups that become available one by one, each when `begin_after` sets have been dealt with.
+class TestSource : public RequestSource {
+ public:
+  struct Planned {
+    std::vector<std::vector<Request>> sets;
+    std::size_t begin_after = 0;
+  };
+  explicit TestSource(std::vector<Planned> plan) : plan_(std::move(plan)), answers(plan_.size()) {
+    for (std::size_t i = 0; i < plan_.size(); ++i) answers[i].resize(plan_[i].sets.size());
+  }
+  std::optional<RequestGroup> next(bool idle) override {
+    if (given_ == plan_.size() || (!idle && dealt_with < plan_[given_].begin_after)) return std::nullopt;
+    open += plan_[given_].sets.size();
+    most_open = std::max(most_open, open);
+    const std::size_t index = given_++;
+    return RequestGroup{index, plan_[index].sets};
+  }
+  void answered(std::uint64_t group, std::size_t set, std::vector<Answer> all) override {
+    CHECK(answers.at(group).at(set).empty());
+    answers.at(group).at(set) = std::move(all);
+    ++dealt_with;
+    --open;
+  }
+  void refused(std::uint64_t group, std::size_t set, std::size_t request, const RequestError&) override {
+    refusals.push_back({group, set, request});
+    ++dealt_with;
+    --open;
+  }
+
+ private:
+  std::vector<Planned> plan_;
+  std::size_t given_ = 0;
+
+ public:
+  std::vector<std::vector<std::vector<Answer>>> answers;
+  std::vector<std::array<std::size_t, 3>> refusals;
+  std::size_t dealt_with = 0, open = 0, most_open = 0;
+};
+
+}  // namespace
+
+TEST_CASE("engine: groups that join and leave at any time get the answers they get alone") {
+  const auto image = picture(90, 60, 3);
+  std::vector<TestSource::Planned> plan;
+  plan.push_back({{{ask(std::string(700, 'y') + " what?", 9)}, {ask("short", 3), ask("shorter", 14)}}, 0});
+  plan.push_back({{{look(image, "what is it?")}, {look(image, "where?"), look(image, "and why?")}}, 1});
+  for (int i = 0; i < 12; ++i)
+    plan.push_back({{{ask("question " + std::to_string(i), 2 + i % 5)}}, 1U + i / 2});
+  plan[5].sets[0][0].sampling = {1.0F, 64, 0.95F, 7};
+  for (const auto weights : {ops::WeightType::f32, ops::WeightType::bf16, ops::WeightType::int8}) {
+    const auto engine = load(weights);
+    std::vector<std::vector<std::vector<Answer>>> alone;
+    for (const auto& planned : plan) {
+      alone.emplace_back();
+      for (const auto& set : planned.sets) {
+        alone.back().emplace_back();
+        for (const Request& request : set) alone.back().back().push_back(engine->answer({&request, 1}).at(0));
+      }
+    }
+    struct Case {
+      ServeOptions options;
+      std::size_t at_least;  ///< sets that are seen open together
+    };
+    for (const Case& each : {Case{{1, std::uint64_t{1} << 40}, 1}, Case{{4, std::uint64_t{1} << 40}, 3},
+                             Case{{16, std::uint64_t{1} << 40}, 4}, Case{{16, 1}, 4}}) {
+      TestSource source(plan);
+      engine->serve(source, each.options);
+      CHECK(source.refusals.empty());
+      CHECK(source.open == 0);
+      CHECK(source.most_open >= each.at_least);
+      for (std::size_t g = 0; g < plan.size(); ++g) {
+        for (std::size_t s = 0; s < plan[g].sets.size(); ++s) {
+          INFO("group " << g << " set " << s << " batch " << each.options.max_sequences);
+          REQUIRE(source.answers[g][s].size() == alone[g][s].size());
+          for (std::size_t i = 0; i < alone[g][s].size(); ++i) {
+            CHECK(same(source.answers[g][s][i], alone[g][s][i]));
+            CHECK(source.answers[g][s][i].compute_s > 0);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("engine: a request that cannot be answered costs its set and nothing else") {
+  const auto engine = load();
+  TestSource source({{{{ask("one", 4)}, {ask("two", 4), ask("none", 0)}}, 0},
+                     {{{Request{}}}, 0},
+                     {{{look(nullptr, "no picture")}, {ask("three", 4)}}, 0}});
+  engine->serve(source, {});
+  CHECK(source.refusals == std::vector<std::array<std::size_t, 3>>{{0, 1, 1}, {1, 0, 0}, {2, 0, 0}});
+  const Request one = ask("one", 4);
+  CHECK(same(source.answers[0][0].at(0), engine->answer({&one, 1}).at(0)));
+  const Request three = ask("three", 4);
+  CHECK(same(source.answers[2][1].at(0), engine->answer({&three, 1}).at(0)));
 }
 
 TEST_CASE("engine: what cannot be answered is refused before any work") {

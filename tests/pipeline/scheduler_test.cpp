@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <random>
+#include <thread>
 
 #include "tests/support/catch.h"
 #include "tests/support/fake_stages.h"
@@ -98,8 +100,8 @@ TEST_CASE("scheduler: a refused request costs the stage that made it, not its ne
   CHECK(result.errors[0].code == "request.refused");
   CHECK(result.errors[0].message == "the prompt is refused");
   CHECK(result.status == InputStatus::partial);
-  // All three requests of a page at once; for unit 1 then each stage alone.
-  CHECK(outcome->engine.call_sizes == std::vector<std::size_t>{3, 3, 1, 2});
+  // Both stages on a page go to the engine together.
+  CHECK(outcome->engine.group_sizes == std::vector<std::size_t>{2, 2});
 }
 
 TEST_CASE("scheduler: the status of an input says what became of it") {
@@ -178,15 +180,58 @@ TEST_CASE("scheduler: the same bytes for any decoders, queue, window and timing"
   for (std::size_t i = 0; i < inputs.size(); ++i)
     CHECK(reference->sink.results[i].input->name == inputs[i].name);
   const test::RandomDelays delays(2);
-  for (const char* limits : {"{decoders: 1, queue_bytes: 1}", "{decoders: 2, inputs_in_flight: 1}",
-                             "{decoders: 4, queue_bytes: 1}",
-                             "{decoders: 8, queue_bytes: 1MiB, inputs_in_flight: 3}", "{decoders: 16}"}) {
+  for (const char* limits :
+       {"{decoders: 1, queue_bytes: 1}", "{decoders: 2, inputs_in_flight: 1}",
+        "{decoders: 4, queue_bytes: 1}", "{decoders: 8, queue_bytes: 1MiB, inputs_in_flight: 3}",
+        "{decoders: 16, batch: 1}", "{decoders: 3, batch: 4}", "{decoders: 2, batch: 64}"}) {
     INFO(limits);
     const auto outcome = run(build(std::string(kGraph) + "limits: " + limits + "\n"), inputs);
     CHECK(outcome->sink.text == reference->sink.text);
     CHECK_FALSE(outcome->progress.overlapped);
     CHECK(outcome->progress.inputs == inputs.size());
     CHECK(outcome->progress.finishes == 1);
+  }
+}
+
+TEST_CASE("scheduler: units of many inputs are answered together, within batch and memory") {
+  std::vector<std::string> names;
+  for (int i = 0; i < 40; ++i) names.push_back("image:1:big:id=" + std::to_string(i));
+  const auto most_open = [&](const std::string& limits) {
+    const test::RandomDelays delays(1);
+    test::FakeEngine engine;
+    // The first answer waits until the decoder has filled what room there is.
+    std::atomic<int> probed{0};
+    engine.on_set = [&](std::size_t set) {
+      for (int i = 0; set == 1 && probed < 12 && i < 200; ++i)
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    };
+    test::RecordingSink sink;
+    test::CountingProgress progress;
+    RunOptions options;
+    options.probe = [&](const std::filesystem::path& path, const std::string& name) {
+      ++probed;
+      return test::fake_probe(path, name);
+    };
+    run_graph(build(std::string(kGraph) + "limits: " + limits + "\n"), listed(names), &engine, sink, progress,
+              {}, options);
+    CHECK(sink.results.size() == names.size());
+    return engine.most_open;
+  };
+  CHECK(most_open("{batch: 1}") == 1);
+  CHECK(most_open("{batch: 4}") == 4);
+  // Pictures of 1 MB: two of them are in the queue or being answered at a time.
+  CHECK(most_open("{queue_bytes: 2200000}") == 2);
+}
+
+TEST_CASE("scheduler: a unit that fails amid others costs them nothing") {
+  const Graph graph = build(kGraph, {"caption.prompt=refuse", "limits.batch=16"});
+  const auto outcome = run(graph, listed({"pdf:6", "video:3", "pdf:2:id=1"}));
+  for (const stages::InputResult& result : outcome->sink.results) {
+    for (const stages::UnitResult& unit : result.units) {
+      // Odd units are refused by both stages, even ones answered by both.
+      CHECK(unit.results.size() == (unit.unit->index % 2 == 0 ? 2U : 0U));
+    }
+    CHECK(result.errors.size() == 2 * (result.units.size() / 2));
   }
 }
 
@@ -215,7 +260,8 @@ TEST_CASE("scheduler: a stage is charged for its own time alone") {
   test::RecordingSink sink;
   test::CountingProgress progress;
   test::FakeEngine engine;
-  engine.on_call = [&](std::size_t) { clock.now = clock.now + 2; };
+  engine.on_set = [&](std::size_t) { clock.now = clock.now + 5; };
+  engine.seconds_a_request = 2;
   RunOptions options;
   options.clock = &clock;
   options.probe = [&](const std::filesystem::path& path, const std::string& name) {
@@ -260,8 +306,8 @@ TEST_CASE("scheduler: a stop drops what is in flight and what is written stays w
     test::RecordingSink sink;
     test::CountingProgress progress;
     test::FakeEngine engine;
-    engine.on_call = [&](std::size_t call) {
-      if (call == stop_at) stop.request_stop();
+    engine.on_set = [&](std::size_t set) {
+      if (set == stop_at) stop.request_stop();
     };
     RunOptions options;
     options.probe = test::fake_probe;
@@ -270,7 +316,8 @@ TEST_CASE("scheduler: a stop drops what is in flight and what is written stays w
     CHECK_FALSE(sink.finished);
     CHECK(sink.results.size() < inputs.size());
     CHECK(whole->sink.text.compare(0, sink.text.size(), sink.text) == 0);
-    CHECK(engine.call_sizes.size() == stop_at);
+    // What is left of the group in hand may still be refused.
+    CHECK(engine.sets <= stop_at + 1);
   }
 }
 
@@ -319,7 +366,7 @@ TEST_CASE("scheduler: what is not an input's fault ends the run with its excepti
   SECTION("the engine breaks down") {
     test::RecordingSink sink;
     test::FakeEngine engine;
-    engine.fail_at_call = 3;
+    engine.fail_at_set = 3;
     CHECK_THROWS_WITH(run_graph(graph, inputs, &engine, sink, progress, {}, options),
                       "the engine broke down");
     CHECK_FALSE(sink.finished);
@@ -360,7 +407,7 @@ TEST_CASE("scheduler: what the history knows is written again without work") {
   const auto second = run(graph, listed({"video:2", "image", "pdf:2"}), options);
   CHECK(history.recorded == 3);
   CHECK(second->summary.reused == 2);
-  CHECK(second->engine.call_sizes.size() == 1);
+  CHECK(second->engine.group_sizes.size() == 1);
   const auto fresh = run(graph, listed({"video:2", "image", "pdf:2"}));
   CHECK(second->sink.text == fresh->sink.text);
 }

@@ -335,12 +335,8 @@ RandomDelays::~RandomDelays() {
 }
 
 std::vector<engine::Answer> FakeEngine::answer(std::span<const engine::Request> requests,
-                                               std::stop_token stop,
+                                               std::stop_token /*stop*/,
                                                const std::function<void(std::size_t, std::string_view)>&) {
-  call_sizes.push_back(requests.size());
-  maybe_sleep();
-  if (on_call) on_call(call_sizes.size());
-  if (fail_at_call == call_sizes.size()) throw std::runtime_error("the engine broke down");
   std::vector<engine::Answer> answers;
   for (const engine::Request& request : requests) {
     engine::Answer answer;
@@ -353,11 +349,55 @@ std::vector<engine::Answer> FakeEngine::answer(std::span<const engine::Request> 
       throw engine::RequestError("the prompt is refused");
     answer.prompt_tokens = 10;
     answer.generated_tokens = 2;
-    if (stop.stop_requested()) answer.finish_reason = engine::FinishReason::cancelled;
+    answer.compute_s = seconds_a_request;
     tokens_ += 2;
     answers.push_back(std::move(answer));
   }
   return answers;
+}
+
+void FakeEngine::serve(engine::RequestSource& source, const engine::ServeOptions& options,
+                       std::stop_token stop) {
+  struct Open {
+    std::uint64_t group = 0;
+    std::size_t set = 0;
+    std::vector<engine::Answer> answers;
+  };
+  std::vector<Open> open;
+  std::size_t requests = 0;
+  unsigned drawn = 1;
+  const auto dealt_with = [this] {
+    ++sets;
+    if (on_set) on_set(sets);
+    if (fail_at_set == sets) throw std::runtime_error("the engine broke down");
+  };
+  while (!stop.stop_requested()) {
+    while (requests < static_cast<std::size_t>(options.max_sequences)) {
+      const auto group = source.next(requests == 0);
+      if (!group && requests == 0) return;
+      if (!group) break;
+      group_sizes.push_back(group->sets.size());
+      for (std::size_t set = 0; set < group->sets.size(); ++set) {
+        try {
+          open.push_back({group->id, set, answer(group->sets[set])});
+          requests += open.back().answers.size();
+        } catch (const engine::RequestError& error) {
+          dealt_with();
+          source.refused(group->id, set, 0, error);
+        }
+      }
+    }
+    most_open = std::max(most_open, requests);
+    maybe_sleep();
+    if (open.empty()) continue;
+    drawn = drawn * 1664525U + 1013904223U;
+    const auto chosen = open.begin() + static_cast<std::ptrdiff_t>((drawn >> 16U) % open.size());
+    const Open done = *chosen;
+    open.erase(chosen);
+    requests -= done.answers.size();
+    dealt_with();
+    source.answered(done.group, done.set, done.answers);
+  }
 }
 
 engine::EngineStats FakeEngine::stats() const {

@@ -49,15 +49,21 @@ class FakeEngine : public engine::Engine {
   std::vector<engine::Answer> answer(
       std::span<const engine::Request> requests, std::stop_token stop = {},
       const std::function<void(std::size_t, std::string_view)>& on_text = {}) override;
+  /// Holds up to max_sequences requests and answers their sets in an order of its own.
+  void serve(engine::RequestSource& source, const engine::ServeOptions& options,
+             std::stop_token stop = {}) override;
   const engine::ModelConfig& config() const override { throw std::logic_error("the fake has no config"); }
   const engine::Tokenizer& tokenizer() const override { throw std::logic_error("the fake has no tokenizer"); }
   engine::EngineStats stats() const override;
   const std::string& fingerprint() const override { return fingerprint_; }
   engine::ops::WeightType weights() const override { return engine::ops::WeightType::f32; }
 
-  std::vector<std::size_t> call_sizes;       ///< requests of each call
-  std::function<void(std::size_t)> on_call;  ///< called with the call's number, from 1
-  std::size_t fail_at_call = 0;              ///< this call throws std::runtime_error; 0: none
+  std::vector<std::size_t> group_sizes;     ///< sets of each group that was taken
+  std::size_t most_open = 0;                ///< requests open at once
+  std::size_t sets = 0;                     ///< sets answered or refused
+  std::function<void(std::size_t)> on_set;  ///< called with the set's number, from 1, as it is answered
+  std::size_t fail_at_set = 0;              ///< there serve throws std::runtime_error; 0: nowhere
+  double seconds_a_request = 0;
 
  private:
   std::string fingerprint_ = "fake";

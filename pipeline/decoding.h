@@ -1,0 +1,12 @@
+#pragma once
+
+#include "pipeline/run_state.h"
+
+namespace reelfolio::pipeline {
+
+/// The work of one decoder thread: takes input after input and runs the transforms of each, until
+/// none is left or the run stops. What goes wrong with an input becomes its errors; anything else
+/// fails the run.
+void decode_inputs(RunState& run, const ProbeFunction& probe, const engine::Engine* engine);
+
+}  // namespace reelfolio::pipeline
