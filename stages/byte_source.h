@@ -25,6 +25,7 @@ class ByteSource {
   /// Moves to `offset` bytes from the start; may lie beyond the end.
   void seek(std::uint64_t offset) noexcept { position_ = offset; }
   std::uint64_t position() const { return position_; }
+  int descriptor() const { return fd_; }
   /// When opened.
   std::uint64_t size() const { return size_; }
   /// Whether size or modification time differ from when it was opened. Throws ItemError

@@ -213,7 +213,9 @@ bool is_heif(std::string_view head) {
   return std::find(std::begin(kBrands), std::end(kBrands), head.substr(8, 4)) != std::end(kBrands);
 }
 
-MediaKind probe_with_libav(ByteSource& source) {
+}  // namespace
+
+MediaKind probe_container(ByteSource& source) {
   static std::once_flag quiet;
   std::call_once(quiet, [] { av_log_set_level(AV_LOG_QUIET); });
 
@@ -256,7 +258,9 @@ MediaKind probe_with_libav(ByteSource& source) {
   return has_audio ? MediaKind::audio : MediaKind::unknown;
 }
 
-MediaKind kind_of(ByteSource& source, const Scan& scan) {
+namespace {
+
+MediaKind kind_of(ByteSource& source, const Scan& scan, const ContainerProbe& containers) {
   const std::optional<std::size_t> pdf = find_pdf_header(scan.head);
   if (pdf == 0U) return MediaKind::pdf;
   switch (picture_format(scan.head)) {
@@ -271,7 +275,7 @@ MediaKind kind_of(ByteSource& source, const Scan& scan) {
   if (pdf && (!scan.is_text || scan.tail.find("%%EOF") != std::string::npos)) return MediaKind::pdf;
   if (scan.is_text) return MediaKind::text;
   if (is_heif(scan.head)) throw ItemError("input.unsupported", "HEIF and AVIF pictures cannot be read");
-  const MediaKind kind = probe_with_libav(source);
+  const MediaKind kind = containers(source);
   if (kind == MediaKind::unknown) {
     throw ItemError("input.unsupported", "content is no video, sound, PDF, picture or text that can be read");
   }
@@ -283,6 +287,11 @@ MediaKind kind_of(ByteSource& source, const Scan& scan) {
 InputFile probe_input(const std::filesystem::path& path, const std::string& name,
                       const std::function<bool()>& stopped) {
   ByteSource source(path);
+  return probe_input(source, path, name, stopped, probe_container);
+}
+
+InputFile probe_input(ByteSource& source, const std::filesystem::path& path, const std::string& name,
+                      const std::function<bool()>& stopped, const ContainerProbe& containers) {
   if (source.size() == 0 && !source.changed()) throw ItemError("input.empty", "is empty");
   InputFile file;
   file.name = replace_invalid_utf8(name);
@@ -290,7 +299,7 @@ InputFile probe_input(const std::filesystem::path& path, const std::string& name
   file.size_bytes = source.size();
   const Scan result = scan(source, stopped);
   file.sha256 = result.sha256;
-  file.media = kind_of(source, result);
+  file.media = kind_of(source, result, containers);
   return file;
 }
 

@@ -4,6 +4,7 @@
 #include <functional>
 #include <string>
 
+#include "stages/byte_source.h"
 #include "stages/item.h"
 
 namespace reelfolio::stages {
@@ -32,5 +33,15 @@ namespace reelfolio::stages {
 /// (stage.h) is thrown.
 InputFile probe_input(const std::filesystem::path& path, const std::string& name,
                       const std::function<bool()>& stopped = {});
+
+/// What a container holds: video, audio, or unknown. `source` is read from its start.
+using ContainerProbe = std::function<MediaKind(ByteSource& source)>;
+/// By libavformat, in this process.
+MediaKind probe_container(ByteSource& source);
+
+/// The same for a file that is open, with containers looked into by `containers`. All else that the
+/// file is told by is read by code of this project.
+InputFile probe_input(ByteSource& source, const std::filesystem::path& path, const std::string& name,
+                      const std::function<bool()>& stopped, const ContainerProbe& containers);
 
 }  // namespace reelfolio::stages

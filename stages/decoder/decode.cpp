@@ -12,11 +12,11 @@ bool DecodePlan::takes(int stage, int source, ItemType type) const {
          std::find(receives.begin(), receives.end(), type) != receives.end();
 }
 
-int StageTimer::current() const {
-  for (auto stage = nested_.rbegin(); stage != nested_.rend(); ++stage) {
-    if (*stage != kNobody) return *stage;
+void StageTimer::add(const std::vector<Cost>& costs) {
+  for (std::size_t i = 0; i < costs_.size(); ++i) {
+    costs_[i].seconds += costs[i].seconds;
+    costs_[i].items += costs[i].items;
   }
-  return DecodePlan::kInputs;
 }
 
 void StageTimer::charge() {

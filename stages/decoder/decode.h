@@ -73,8 +73,8 @@ class StageTimer {
     nested_.pop_back();
   }
   void count_item(int stage) { ++costs_[stage + 1].items; }
-  /// The stage that is charged now; kInputs if there is none.
-  int current() const;
+  /// Adds what another timer measured; one entry for each entry of costs().
+  void add(const std::vector<Cost>& costs);
   /// Of stage s at s + 1.
   const std::vector<Cost>& costs() const { return costs_; }
 

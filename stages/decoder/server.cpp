@@ -1,0 +1,263 @@
+#include "stages/decoder/server.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <map>
+#include <new>
+#include <stdexcept>
+#include <system_error>
+#include <thread>
+#include <utility>
+
+#include "stages/decoder/process.h"
+#include "stages/decoder/sandbox.h"
+
+namespace reelfolio::stages {
+namespace {
+
+constexpr std::size_t kMostMissingBytes = 4096;
+
+/// The descriptors that come with a request for a process, in this order.
+enum Passed { kInput, kSocket, kMemory, kErrors, kEnd, kNumPassed };
+
+std::uint64_t shared_bytes(const DecoderLimits& limits) {
+  return SharedState::kBytes + limits.memory_bytes;
+}
+
+void die_with(pid_t parent) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() != parent) _exit(0);  // it died before that took effect
+}
+
+/// Closes everything but stderr and `kept`, which becomes descriptor 3 and is returned.
+int close_all_but(int kept) {
+  constexpr int kFirst = 3;
+  if (kept != kFirst) {
+    dup3(kept, kFirst, O_CLOEXEC);
+    kept = kFirst;
+  }
+  if (syscall(SYS_close_range, kFirst + 1, ~0U, 0) != 0) {
+    const auto last = static_cast<int>(sysconf(_SC_OPEN_MAX));
+    for (int fd = kFirst + 1; fd < last; ++fd) close(fd);
+  }
+  const int null = open("/dev/null", O_RDWR);
+  if (null >= 0) {
+    dup2(null, STDIN_FILENO);
+    dup2(null, STDOUT_FILENO);
+    if (null > STDERR_FILENO) close(null);
+  }
+  return kept;
+}
+
+bool has_sanitizer() {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  return true;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
+  return true;
+#endif
+#endif
+  return false;
+}
+
+/// The process that forks the others. One thread; ends when its parent hangs up.
+class Server {
+ public:
+  Server(const DecodePlan& plan, const DecoderLimits& limits, std::vector<std::filesystem::path> readable,
+         int control)
+      : plan_(plan), limits_(limits), readable_(std::move(readable)), control_(control) {
+    sigset_t children;
+    sigemptyset(&children);
+    sigaddset(&children, SIGCHLD);
+    sigprocmask(SIG_SETMASK, &children, nullptr);
+    signals_ = Descriptor(signalfd(-1, &children, SFD_CLOEXEC | SFD_NONBLOCK));
+  }
+
+  void run() {
+    report_missing();
+    for (;;) {
+      std::vector<pollfd> waiting = {{control_, POLLIN, 0}, {signals_.get(), POLLIN, 0}};
+      // No events asked for: only the hang-up of the parent's end shows.
+      for (const auto& [pid, end] : children_) waiting.push_back({end.get(), 0, 0});
+      if (poll(waiting.data(), waiting.size(), -1) < 0) continue;
+      std::size_t next = 2;
+      for (auto& [pid, end] : children_) {
+        if (waiting[next++].revents == 0) continue;
+        kill(pid, SIGKILL);
+        end.reset();  // nobody listens
+      }
+      if (waiting[1].revents != 0) reap();
+      if (waiting[0].revents != 0 && !start_one()) return;
+    }
+  }
+
+ private:
+  SandboxLimits sandbox_limits() const {
+    const double processors = std::max(1U, std::thread::hardware_concurrency());
+    // Decoders use several threads; the parent stops the clock that people set.
+    return {limits_.memory_bytes, limits_.time_s * processors + 60};
+  }
+
+  /// A child that does nothing tells what of the sandbox is to be had here.
+  void report_missing() {
+    auto [ours, theirs] = socket_pair();
+    const pid_t server = getpid();
+    const pid_t pid = fork();
+    if (pid == 0) {
+      die_with(server);
+      std::string text;
+      for (const std::string& part : shut_in(sandbox_limits(), -1, readable_)) text += part + "\n";
+      text.resize(std::min(text.size() + 1, kMostMissingBytes));
+      send_message(theirs.get(), {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()});
+      _exit(0);
+    }
+    theirs.reset();
+    auto text = receive_message(ours.get(), kMostMissingBytes);
+    if (!text) {
+      const std::string nothing = "everything (the trial ended early)\n";
+      text.emplace(nothing.begin(), nothing.end());
+    }
+    if (pid > 0) waitpid(pid, nullptr, 0);
+    send_message(control_, *text);
+  }
+
+  /// False once the parent is gone.
+  bool start_one() {
+    std::vector<Descriptor> fds;
+    if (!receive_message(control_, 1, &fds)) return false;
+    if (fds.size() != kNumPassed) return true;
+    const pid_t server = getpid();
+    const pid_t pid = fork();
+    if (pid == 0) _exit(child(server, fds));
+    if (pid < 0) {
+      tell_end(fds[kEnd], {-1, errno});
+      return true;
+    }
+    children_.emplace(pid, std::move(fds[kEnd]));
+    return true;
+  }
+
+  int child(pid_t server, std::vector<Descriptor>& fds) {
+    die_with(server);
+    signals_.reset();
+    close(control_);
+    children_.clear();
+    fds[kEnd].reset();
+    // The reports of sanitizers are for whoever runs the program.
+    if (!has_sanitizer()) dup2(fds[kErrors].get(), STDERR_FILENO);
+    fds[kErrors].reset();
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, nullptr);
+    prctl(PR_SET_NAME, "decoder");
+    shut_in(sandbox_limits(), fds[kInput].get(), readable_);
+    const SharedMemory memory(std::move(fds[kMemory]), shared_bytes(limits_));
+    return run_decoder_process(plan_, fds[kInput].get(), fds[kSocket].get(), memory);
+  }
+
+  void reap() {
+    signalfd_siginfo info{};
+    while (read(signals_.get(), &info, sizeof info) == sizeof info) {
+    }
+    int status = 0;
+    for (pid_t pid = 0; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
+      const auto child = children_.find(pid);
+      if (child == children_.end()) continue;
+      tell_end(child->second, {status, 0});
+      children_.erase(child);
+    }
+  }
+
+  static void tell_end(const Descriptor& to, const ProcessEnd& end) {
+    send_message(to.get(), {reinterpret_cast<const std::uint8_t*>(&end), sizeof end});
+  }
+
+  const DecodePlan& plan_;
+  const DecoderLimits& limits_;
+  std::vector<std::filesystem::path> readable_;
+  int control_;
+  Descriptor signals_;
+  std::map<pid_t, Descriptor> children_;  ///< with the socket that hears of their end
+};
+
+[[noreturn]] void serve(const DecodePlan& plan, const DecoderLimits& limits,
+                        std::vector<std::filesystem::path> readable, int control, pid_t parent) {
+  die_with(parent);
+  // Signals of the terminal go to all of a job; the parent decides what they mean.
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE, SIGXFSZ}) std::signal(signal, SIG_IGN);
+  std::signal(SIGCHLD, SIG_DFL);
+  prctl(PR_SET_NAME, "decoder-server");
+  control = close_all_but(control);
+  try {
+    Server(plan, limits, std::move(readable), control).run();
+  } catch (const std::exception&) {
+    _exit(kExitInternal);
+  }
+  _exit(0);
+}
+
+std::array<Descriptor, 2> pipe_that_does_not_block() {
+  int fds[2];
+  if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) != 0)
+    throw std::system_error(errno, std::generic_category(), "pipe");
+  return {Descriptor(fds[0]), Descriptor(fds[1])};
+}
+
+}  // namespace
+
+DecoderServer::DecoderServer(const DecodePlan& plan, const DecoderLimits& limits,
+                             std::vector<std::filesystem::path> readable)
+    : plan_(plan), limits_(limits) {
+  auto [ours, theirs] = socket_pair();
+  const pid_t parent = getpid();
+  pid_ = fork();
+  if (pid_ < 0) throw std::system_error(errno, std::generic_category(), "fork");
+  if (pid_ == 0) serve(plan, limits, std::move(readable), theirs.get(), parent);
+  theirs.reset();
+  control_ = std::move(ours);
+  const auto missing = receive_message(control_.get(), kMostMissingBytes);
+  if (!missing) throw std::system_error(ECHILD, std::generic_category(), "the server of decoders ended");
+  std::string line;
+  for (const std::uint8_t byte : *missing) {
+    if (byte == '\n') missing_.push_back(std::exchange(line, {}));
+    if (byte != '\n' && byte != 0) line += static_cast<char>(byte);
+  }
+}
+
+DecoderServer::~DecoderServer() {
+  control_.reset();
+  waitpid(pid_, nullptr, 0);
+}
+
+DecoderServer::Process DecoderServer::start(int input_fd) {
+  auto [socket, their_socket] = socket_pair();
+  auto [end, their_end] = socket_pair();
+  auto [errors, their_errors] = pipe_that_does_not_block();
+  SharedMemory memory(shared_bytes(limits_));
+  new (SharedView(memory, 0, SharedState::kBytes).data()) SharedState;
+  int fds[kNumPassed] = {};
+  fds[kInput] = input_fd;
+  fds[kSocket] = their_socket.get();
+  fds[kMemory] = memory.fd();
+  fds[kErrors] = their_errors.get();
+  fds[kEnd] = their_end.get();
+  const std::uint8_t please = 1;
+  const std::lock_guard lock(mutex_);
+  if (!send_message(control_.get(), {&please, 1}, fds)) {
+    throw std::runtime_error("the process that starts decoders has ended");
+  }
+  return {std::move(socket), std::move(end), std::move(errors), std::move(memory)};
+}
+
+}  // namespace reelfolio::stages
