@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 
+#include "engine/audio/audio_tower.h"
 #include "engine/config.h"
 #include "engine/ops/matmul.h"
 #include "engine/safetensors.h"
@@ -34,11 +35,16 @@ class Towers {
   /// turns out to be damaged.
   MatrixBuffer encode(const SoftTokenSource& source, const std::function<void()>& between_layers);
 
+  /// Whether the audio tower's weights are in memory.
+  bool has_loaded_audio() const { return audio_.has_value(); }
+
  private:
   const ModelConfig& config_;
   const Checkpoint& checkpoint_;
   const ops::WeightType weights_;
+  const bool hears_;
   std::optional<vision::VisionTower> vision_;
+  std::optional<audio::AudioTower> audio_;  ///< once sound has been met
 };
 
 }  // namespace reelfolio::engine

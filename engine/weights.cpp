@@ -24,6 +24,16 @@ float load_bound(const Checkpoint& checkpoint, const std::string& name, float mi
   return tensor == nullptr ? missing : load_scalar(checkpoint, *tensor);
 }
 
+void check_bounds(const Checkpoint& checkpoint, const std::string& side, float low, float high) {
+  // Written so that NaN fails too.
+  if (low <= high) return;
+  const TensorView* tensor = checkpoint.find(side + "_min");
+  if (tensor == nullptr) tensor = checkpoint.find(side + "_max");
+  throw ModelError(tensor->file + ": tensor '" + side + "_min' is " + std::to_string(low) +
+                   ", expected at most " + side.substr(side.rfind('.') + 1) + "_max, " +
+                   std::to_string(high));
+}
+
 /// Rows [first, first + count) of a matrix; in a packed model they are a matrix of their own.
 ops::Linear load_rows(const Checkpoint& checkpoint, const std::string& name, const char* packed_suffix,
                       std::size_t tensor_rows, std::size_t first, std::size_t count, std::size_t in,
@@ -81,10 +91,12 @@ TextLayerWeights load_layer(const TextConfig& config, std::size_t index, const C
 
 }  // namespace
 
-WeightPlan::WeightPlan(ops::WeightType type) : layers(type), per_layer(type), head(type), vision(type) {
+WeightPlan::WeightPlan(ops::WeightType type)
+    : layers(type), per_layer(type), head(type), vision(type), audio(type) {
   if (!ops::is_quantized(type)) return;
   per_layer = ops::WeightType::int8;
   vision = ops::WeightType::int8;
+  audio = ops::WeightType::int8;
   head = type == ops::WeightType::int2 ? ops::WeightType::int4 : ops::WeightType::int8;
 }
 
@@ -109,6 +121,8 @@ ops::ClippedLinear load_clipped_linear(const Checkpoint& checkpoint, const std::
   bounds.input_max = load_bound(checkpoint, prefix + ".input_max", bounds.input_max);
   bounds.output_min = load_bound(checkpoint, prefix + ".output_min", bounds.output_min);
   bounds.output_max = load_bound(checkpoint, prefix + ".output_max", bounds.output_max);
+  check_bounds(checkpoint, prefix + ".input", bounds.input_min, bounds.input_max);
+  check_bounds(checkpoint, prefix + ".output", bounds.output_min, bounds.output_max);
   return {load_linear(checkpoint, prefix + ".linear.weight", out, in, type), bounds};
 }
 

@@ -23,15 +23,16 @@ struct WeightPlan {
   ops::WeightType layers;     ///< attention and MLP of the decoder
   ops::WeightType per_layer;  ///< gates and projections of the per-layer embeddings: 1 % of the size, and at
                               ///< 4 bits they are reported to double the divergence
-  ops::WeightType head;  ///< the tied embedding as logits
+  ops::WeightType head;       ///< the tied embedding as logits
   ops::WeightType vision;
+  ops::WeightType audio;
 };
 
 /// `name` [out, in].
 ops::Linear load_linear(const Checkpoint& checkpoint, std::string_view name, std::size_t out, std::size_t in,
                         ops::WeightType type);
 /// `prefix`.linear.weight with the bounds beside it, which may be scalars or [1]; a
-/// missing bound is infinite.
+/// missing bound is infinite, and a lower one above its upper one, or NaN, is a ModelError.
 ops::ClippedLinear load_clipped_linear(const Checkpoint& checkpoint, const std::string& prefix,
                                        std::size_t out, std::size_t in, ops::WeightType type);
 std::vector<float> load_vector(const Checkpoint& checkpoint, std::string_view name, std::size_t size);

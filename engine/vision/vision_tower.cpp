@@ -47,36 +47,11 @@ class Loader {
   }
 
   ClippedLinear clipped_linear(const std::string& name, std::size_t out, std::size_t in) const {
-    ops::ClipBounds bounds;
-    if (clipped_) {
-      read_bound(name + ".input_min", bounds.input_min);
-      read_bound(name + ".input_max", bounds.input_max);
-      read_bound(name + ".output_min", bounds.output_min);
-      read_bound(name + ".output_max", bounds.output_max);
-      check_order(name, "input", bounds.input_min, bounds.input_max);
-      check_order(name, "output", bounds.output_min, bounds.output_max);
-    }
-    return ClippedLinear(linear(name + ".linear.weight", out, in, type_), bounds);
+    if (clipped_) return load_clipped_linear(checkpoint_, name, out, in, type_);
+    return {linear(name + ".linear.weight", out, in, type_), {}};
   }
 
  private:
-  /// A missing bound leaves `bound` infinite.
-  void read_bound(const std::string& name, float& bound) const {
-    const TensorView* found = checkpoint_.find(name);
-    if (found == nullptr) return;
-    const TensorView& tensor =
-        found->shape.empty() ? checkpoint_.require(name, {}) : checkpoint_.require(name, {1});
-    read_f32(tensor, {&bound, 1});
-  }
-
-  void check_order(const std::string& name, const char* side, float low, float high) const {
-    // Written so that NaN fails too.
-    if (low <= high) return;
-    throw ModelError(checkpoint_.find(name + "." + side + "_min")->file + ": tensor '" + name + "." + side +
-                     "_min' is " + std::to_string(low) + ", expected at most " + side + "_max, " +
-                     std::to_string(high));
-  }
-
   const Checkpoint& checkpoint_;
   WeightType type_;
   bool clipped_;

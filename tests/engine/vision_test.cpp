@@ -1,7 +1,5 @@
 #include "engine/vision/vision_tower.h"
 
-#include <png.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -20,6 +18,7 @@
 #include "engine/vision/preprocess.h"
 #include "engine/vision/resize.h"
 #include "nlohmann/json.hpp"
+#include "tests/engine/golden_media.h"
 #include "tests/engine/vision_checkpoint.h"
 #include "tests/support/catch.h"
 #include "tests/support/golden_kit.h"
@@ -30,6 +29,7 @@ using namespace reelfolio::engine;
 using nlohmann::json;
 using reelfolio::test::golden_json;
 using reelfolio::test::NamedTensors;
+using reelfolio::test::read_png;
 using reelfolio::test::ScratchDir;
 using reelfolio::test::VisionShape;
 using reelfolio::test::worst_difference;
@@ -40,21 +40,6 @@ constexpr double kLimit = 5e-4;
 
 std::vector<fs::path> kits() {
   return reelfolio::test::golden_kits("vision");
-}
-
-RgbImage read_png(const fs::path& path) {
-  png_image png;
-  std::memset(&png, 0, sizeof png);
-  png.version = PNG_IMAGE_VERSION;
-  CAPTURE(path.string());
-  REQUIRE(png_image_begin_read_from_file(&png, path.c_str()) != 0);
-  png.format = PNG_FORMAT_RGB;
-  RgbImage image;
-  image.width = static_cast<int>(png.width);
-  image.height = static_cast<int>(png.height);
-  image.pixels.resize(PNG_IMAGE_SIZE(png));
-  REQUIRE(png_image_finish_read(&png, nullptr, image.pixels.data(), 0, nullptr) != 0);
-  return image;
 }
 
 /// A safetensors file of golden values, read whole.

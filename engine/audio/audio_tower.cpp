@@ -1,0 +1,397 @@
+#include "engine/audio/audio_tower.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+#include <cstddef>
+#include <numbers>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "engine/audio/audio_tensors.h"
+#include "engine/audio/local_attention.h"
+#include "engine/audio/mel_features.h"
+#include "engine/audio/subsampling.h"
+#include "engine/error.h"
+#include "engine/kernels/row_kernels.h"
+#include "engine/ops/activation.h"
+#include "engine/ops/clipped_linear.h"
+#include "engine/ops/rms_norm.h"
+#include "engine/packed_model.h"
+#include "engine/weights.h"
+
+namespace reelfolio::engine::audio {
+
+namespace {
+
+using ops::ClippedLinear;
+using ops::WeightType;
+
+/// Positions that pass through the wide layers together: 30 seconds in two halves, whose inner rows stay
+/// in cache.
+constexpr std::size_t kChunkRows = 384;
+
+const AudioConfig& usable_config(const ModelConfig& config) {
+  if (!config.audio) throw ModelError("config.json: 'audio_config' is missing, so sound cannot be heard");
+  const AudioConfig& audio = *config.audio;
+  const auto require = [](const char* key, std::size_t actual, const std::string& expected, bool holds) {
+    if (holds) return;
+    throw ModelError(std::string("config.json: 'audio_config.") + key + "' is " + std::to_string(actual) +
+                     ", expected " + expected);
+  };
+  const std::size_t distances = audio.attention_context_left - 1;
+  require("hidden_size", audio.hidden_size, "an even number", audio.hidden_size % 2 == 0);
+  require("attention_context_left", audio.attention_context_left,
+          "2 to " + std::to_string(kMostDistances + 1), distances >= 1 && distances <= kMostDistances);
+  // The release counts distances from the middle of a chunk and its context: they are the true ones where
+  // both are equally long.
+  require("attention_chunk_size", audio.attention_chunk_size,
+          "attention_context_left - 1, " + std::to_string(distances),
+          audio.attention_chunk_size == distances);
+  require("attention_context_right", audio.attention_context_right, "0", audio.attention_context_right == 0);
+  return audio;
+}
+
+/// [distances, hidden_size]: sines, then cosines, of the distance times frequencies that fall
+/// geometrically from 1 to 1 / 10000.
+MatrixBuffer distance_codes(std::size_t distances, std::size_t hidden_size) {
+  const std::size_t frequencies = hidden_size / 2;
+  const double step = std::log(10000.0) / static_cast<double>(std::max<std::size_t>(frequencies - 1, 1));
+  MatrixBuffer codes(distances, hidden_size);
+  for (std::size_t d = 0; d < distances; ++d) {
+    for (std::size_t j = 0; j < frequencies; ++j) {
+      const double angle = static_cast<double>(d) * std::exp(-step * static_cast<double>(j));
+      codes.row(d)[j] = static_cast<float>(std::sin(angle));
+      codes.row(d)[frequencies + j] = static_cast<float>(std::cos(angle));
+    }
+  }
+  return codes;
+}
+
+/// Reads the tower's tensors.
+struct Loader {
+  const AudioConfig& config;
+  const Checkpoint& checkpoint;
+  WeightType type;
+
+  std::vector<float> norm(const std::string& name) const {
+    return load_vector(checkpoint, name + ".weight", config.hidden_size);
+  }
+  ClippedLinear clipped(const std::string& name, std::size_t out, std::size_t in) const {
+    if (config.use_clipped_linears) return load_clipped_linear(checkpoint, name, out, in, type);
+    return {load_linear(checkpoint, name + ".linear.weight", out, in, type), {}};
+  }
+};
+
+struct FeedForward {
+  FeedForward(const Loader& load, const std::string& name)
+      : pre_norm(load.norm(name + "pre_layer_norm")),
+        post_norm(load.norm(name + "post_layer_norm")),
+        expand(load.clipped(name + "ffw_layer_1", 4 * load.config.hidden_size, load.config.hidden_size)),
+        contract(load.clipped(name + "ffw_layer_2", load.config.hidden_size, 4 * load.config.hidden_size)) {
+    for (float& weight : post_norm) weight *= load.config.residual_weight;
+  }
+
+  std::vector<float> pre_norm;
+  std::vector<float> post_norm;  ///< times residual_weight
+  ClippedLinear expand, contract;
+};
+
+struct SelfAttention {
+  SelfAttention(const Loader& load, const std::string& name, const MatrixBuffer& codes)
+      : q_proj(projection(load, name + "q_proj")),
+        k_proj(projection(load, name + "k_proj")),
+        v_proj(projection(load, name + "v_proj")),
+        post(projection(load, name + "post")) {
+    const std::size_t head_dim = load.config.head_dim();
+    const std::size_t heads = load.config.num_attention_heads;
+    constexpr double kLn2 = std::numbers::ln2;
+    const std::vector<float> scales = load_vector(load.checkpoint, name + "per_dim_scale", head_dim);
+    for (std::size_t h = 0; h < heads; ++h) {
+      for (const float scale : scales) {
+        // softplus without overflow
+        const double x = scale;
+        const double softplus = std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x)));
+        q_scale.push_back(static_cast<float>(softplus / std::sqrt(static_cast<double>(head_dim)) / kLn2));
+      }
+    }
+    k_scale = static_cast<float>(std::log1p(std::numbers::e) / kLn2);
+
+    const ops::Linear relative =
+        load_linear(load.checkpoint, name + "relative_k_proj.weight", load.config.hidden_size,
+                    load.config.hidden_size, WeightType::f32);
+    MatrixBuffer keys(codes.rows(), load.config.hidden_size);
+    relative.apply(codes.view(), keys.view());
+    relative_keys.resize(heads * codes.rows(), head_dim);
+    for (std::size_t h = 0; h < heads; ++h) {
+      for (std::size_t d = 0; d < codes.rows(); ++d) {
+        const auto source = keys.row(d).subspan(h * head_dim, head_dim);
+        std::copy(source.begin(), source.end(), relative_keys.row(h * codes.rows() + d).begin());
+      }
+    }
+  }
+
+  static ClippedLinear projection(const Loader& load, const std::string& name) {
+    return load.clipped(name, load.config.hidden_size, load.config.hidden_size);
+  }
+
+  ClippedLinear q_proj, k_proj, v_proj, post;
+  std::vector<float> q_scale;  ///< [hidden_size]
+  float k_scale = 1.0F;
+  MatrixBuffer relative_keys;  ///< [heads * distances, head_dim]
+};
+
+struct LightConvolution {
+  LightConvolution(const Loader& load, const std::string& name)
+      : pre_norm(load.norm(name + "pre_layer_norm")),
+        conv_norm(load.norm(name + "conv_norm")),
+        linear_start(
+            load.clipped(name + "linear_start", 2 * load.config.hidden_size, load.config.hidden_size)),
+        linear_end(load.clipped(name + "linear_end", load.config.hidden_size, load.config.hidden_size)),
+        taps(load.config.conv_kernel_size, load.config.hidden_size) {
+    const std::size_t channels = taps.cols();
+    std::vector<float> kernel(channels * taps.rows());
+    read_f32(load.checkpoint.require(name + "depthwise_conv1d.weight", {channels, 1, taps.rows()}), kernel);
+    for (std::size_t c = 0; c < channels; ++c) {
+      for (std::size_t tap = 0; tap < taps.rows(); ++tap) taps.row(tap)[c] = kernel[c * taps.rows() + tap];
+    }
+  }
+
+  std::vector<float> pre_norm, conv_norm;
+  ClippedLinear linear_start, linear_end;
+  MatrixBuffer taps;  ///< [conv_kernel_size, hidden_size], the oldest position first
+};
+
+struct Layer {
+  Layer(const Loader& load, const std::string& name, const MatrixBuffer& codes)
+      : feed_forward1(load, name + "feed_forward1."),
+        feed_forward2(load, name + "feed_forward2."),
+        norm_pre_attn(load.norm(name + "norm_pre_attn")),
+        norm_post_attn(load.norm(name + "norm_post_attn")),
+        norm_out(load.norm(name + "norm_out")),
+        attention(load, name + "self_attn.", codes),
+        convolution(load, name + "lconv1d.") {}
+
+  FeedForward feed_forward1, feed_forward2;
+  std::vector<float> norm_pre_attn, norm_post_attn, norm_out;
+  SelfAttention attention;
+  LightConvolution convolution;
+};
+
+void clip(const float* x, float bound, float* y, std::size_t count) {
+  for (std::size_t i = 0; i < count; ++i) y[i] = std::min(std::max(x[i], -bound), bound);
+}
+
+/// y = RMSNorm(clamp(x, -bound, bound)) * weight; y may be x.
+void clipped_norm(ConstMatrix x, float bound, const std::vector<float>& weight, float eps, Matrix y) {
+  const auto& kernel = kernels::row_kernels();
+#pragma omp parallel for schedule(static)
+  for (std::size_t r = 0; r < x.rows; ++r) {
+    float* row = y.row(r).data();
+    clip(x.row(r).data(), bound, row, x.cols);
+    const float mean = kernel.sum_of_squares(row, x.cols) / static_cast<float>(x.cols);
+    kernel.scale_by(row, 1.0F / std::sqrt(mean + eps), weight.data(), row, x.cols);
+  }
+}
+
+/// Rows [first, first + count) of every matrix, chunk by chunk.
+template <class F>
+void each_chunk(std::size_t rows, F f) {
+  for (std::size_t first = 0; first < rows; first += kChunkRows) f(first, std::min(kChunkRows, rows - first));
+}
+
+}  // namespace
+
+struct AudioTower::Impl {
+  Impl(const ModelConfig& model, const Checkpoint& checkpoint, WeightType type)
+      : Impl(model, checkpoint, Loader{usable_config(model), checkpoint, WeightPlan(type).audio}) {}
+
+  Impl(const ModelConfig& model, const Checkpoint& checkpoint, const Loader& load)
+      : config(*model.audio),
+        attention_shape{config.num_attention_heads, config.head_dim(), config.attention_context_left - 1,
+                        config.attention_logit_cap},
+        subsampling(config, checkpoint),
+        output_proj(load_linear(checkpoint, std::string(kTowerPrefix) + "output_proj.weight",
+                                config.output_proj_dims, config.hidden_size, load.type)),
+        output_bias(
+            load_vector(checkpoint, std::string(kTowerPrefix) + "output_proj.bias", config.output_proj_dims)),
+        projection(load_linear(checkpoint, kProjectionName, model.text.hidden_size, config.output_proj_dims,
+                               load.type)) {
+    const MatrixBuffer codes = distance_codes(attention_shape.distances, config.hidden_size);
+    layers.reserve(config.num_hidden_layers);
+    for (std::size_t i = 0; i < config.num_hidden_layers; ++i) {
+      layers.emplace_back(load, std::string(kTowerPrefix) + "layers." + std::to_string(i) + ".", codes);
+    }
+  }
+
+  void feed_forward(const FeedForward& block);
+  /// Leaves the branch, before its norm, in `branch`.
+  void attend(const Layer& layer);
+  void convolve(const LightConvolution& block);
+  MatrixBuffer encode(ConstMatrix features, const AudioObserver& observer);
+
+  AudioConfig config;
+  LocalAttention attention_shape;
+  Subsampling subsampling;
+  ops::Linear output_proj;
+  std::vector<float> output_bias;
+  ops::Linear projection;
+  std::vector<Layer> layers;
+
+  // Scratch of encode: [positions, hidden] but for `wide`. x is the residual stream.
+  MatrixBuffer x, hidden, branch;
+  MatrixBuffer q, k, v;  // v also takes the gated rows of the convolution
+  MatrixBuffer wide;     // [chunk, 4 * hidden]
+  MatrixBuffer tower;
+};
+
+/// x += residual_weight * RMSNorm(clip(contract(silu(expand(RMSNorm(clip x))))))
+void AudioTower::Impl::feed_forward(const FeedForward& block) {
+  const float eps = config.rms_norm_eps;
+  const float bound = config.gradient_clipping;
+  each_chunk(x.rows(), [&](std::size_t first, std::size_t count) {
+    const Matrix stream = x.view().row_block(first, count);
+    const Matrix rows = hidden.view().row_block(first, count);
+    wide.resize(count, 4 * config.hidden_size);
+    clipped_norm(stream, bound, block.pre_norm, eps, rows);
+    block.expand.apply(rows, wide.view());
+    ops::silu(wide.view(), wide.view());
+    block.contract.apply(wide.view(), rows);
+    clipped_norm(rows, bound, block.post_norm, eps, rows);
+    ops::add(stream, rows, stream);
+  });
+}
+
+void AudioTower::Impl::attend(const Layer& layer) {
+  const SelfAttention& block = layer.attention;
+  clipped_norm(x.view(), config.gradient_clipping, layer.norm_pre_attn, config.rms_norm_eps, hidden.view());
+  block.q_proj.apply(hidden.view(), q.view());
+  block.k_proj.apply(hidden.view(), k.view());
+  block.v_proj.apply(hidden.view(), v.view());
+  const auto& kernel = kernels::row_kernels();
+#pragma omp parallel for schedule(static)
+  for (std::size_t r = 0; r < q.rows(); ++r) {
+    kernel.scale_by(q.row(r).data(), 1.0F, block.q_scale.data(), q.row(r).data(), q.cols());
+    kernel.scale_by(k.row(r).data(), block.k_scale, nullptr, k.row(r).data(), k.cols());
+  }
+  local_attention(attention_shape, q.view(), k.view(), v.view(), block.relative_keys.view(), q.view());
+  block.post.apply(q.view(), branch.view());
+}
+
+void AudioTower::Impl::convolve(const LightConvolution& block) {
+  const std::size_t channels = config.hidden_size;
+  const float bound = config.gradient_clipping;
+  const float eps = config.rms_norm_eps;
+  const auto& kernel = kernels::row_kernels();
+  each_chunk(x.rows(), [&](std::size_t first, std::size_t count) {
+    const Matrix rows = hidden.view().row_block(first, count);
+    ops::rms_norm(x.view().row_block(first, count), block.pre_norm, eps, rows);
+    wide.resize(count, 2 * channels);
+    block.linear_start.apply(rows, wide.view());
+#pragma omp parallel for schedule(static)
+    for (std::size_t r = 0; r < count; ++r) {
+      float* values = wide.row(r).data();
+      float* gate = values + channels;
+      float* gated = v.row(first + r).data();
+      kernel.sigmoid(gate, gate, channels);
+      for (std::size_t c = 0; c < channels; ++c) gated[c] = values[c] * gate[c];
+    }
+  });
+  const std::size_t taps = block.taps.rows();
+#pragma omp parallel for schedule(static)
+  for (std::size_t t = 0; t < x.rows(); ++t) {
+    float* row = hidden.row(t).data();
+    std::fill_n(row, channels, 0.0F);
+    for (std::size_t tap = taps - std::min(taps, t + 1); tap < taps; ++tap) {
+      const float* weight = block.taps.row(tap).data();
+      const float* source = v.row(t + 1 + tap - taps).data();
+      for (std::size_t c = 0; c < channels; ++c) row[c] += weight[c] * source[c];
+    }
+    clip(row, bound, row, channels);
+    const float mean = kernel.sum_of_squares(row, channels) / static_cast<float>(channels);
+    kernel.scale_by(row, 1.0F / std::sqrt(mean + eps), block.conv_norm.data(), row, channels);
+    kernel.silu(row, row, channels);
+  }
+  block.linear_end.apply(hidden.view(), branch.view());
+  ops::add(x.view(), branch.view(), x.view());
+}
+
+MatrixBuffer AudioTower::Impl::encode(ConstMatrix features, const AudioObserver& observer) {
+  assert(features.rows > 0 && features.cols == kMelBins);
+  const auto observe = [&observer](const std::string& name, const MatrixBuffer& values) {
+    if (observer) observer(name, values.view());
+  };
+  subsampling.apply(features, x);
+  observe("subsample", x);
+  for (MatrixBuffer* buffer : {&hidden, &branch, &q, &k, &v}) buffer->resize(x.rows(), config.hidden_size);
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    const Layer& layer = layers[i];
+    const std::string name = "layer." + std::to_string(i);
+    feed_forward(layer.feed_forward1);
+    observe(name + ".ffw1", x);
+    attend(layer);
+    observe(name + ".attn", branch);
+    clipped_norm(branch.view(), config.gradient_clipping, layer.norm_post_attn, config.rms_norm_eps,
+                 branch.view());
+    ops::add(x.view(), branch.view(), x.view());
+    convolve(layer.convolution);
+    observe(name + ".lconv", x);
+    feed_forward(layer.feed_forward2);
+    observe(name + ".ffw2", x);
+    clipped_norm(x.view(), config.gradient_clipping, layer.norm_out, config.rms_norm_eps, x.view());
+    observe(name, x);
+  }
+  tower.resize(x.rows(), config.output_proj_dims);
+  output_proj.apply(x.view(), tower.view());
+#pragma omp parallel for schedule(static)
+  for (std::size_t r = 0; r < tower.rows(); ++r) {
+    for (std::size_t c = 0; c < tower.cols(); ++c) tower.row(r)[c] += output_bias[c];
+  }
+  observe("tower", tower);
+  // The embedder's norm has the same eps as the tower's, and no weight.
+  ops::rms_norm(tower.view(), {}, config.rms_norm_eps, tower.view());
+  MatrixBuffer soft_tokens(tower.rows(), projection.out_size());
+  projection.apply(tower.view(), soft_tokens.view());
+  return soft_tokens;
+}
+
+void AudioTower::check(const ModelConfig& config, const Checkpoint& checkpoint, ops::WeightType type) {
+  usable_config(config);
+  for (const AudioTensor& tensor : audio_tensors(config)) {
+    if (tensor.use == AudioTensor::Use::bound) continue;  // may be missing; the loader reads what is there
+    const bool quantized = tensor.use == AudioTensor::Use::matrix && ops::is_quantized(type);
+    if (quantized && find_packed_matrix(checkpoint, tensor.name, tensor.shape[0], tensor.shape[1],
+                                        WeightPlan(type).audio)) {
+      continue;
+    }
+    checkpoint.require(tensor.name, tensor.shape);
+  }
+}
+
+AudioTower::AudioTower(const ModelConfig& config, const Checkpoint& checkpoint, ops::WeightType type)
+    : impl_(std::make_unique<Impl>(config, checkpoint, type)) {}
+AudioTower::AudioTower(AudioTower&&) noexcept = default;
+AudioTower& AudioTower::operator=(AudioTower&&) noexcept = default;
+AudioTower::~AudioTower() = default;
+
+MatrixBuffer AudioTower::encode(ConstMatrix features, const AudioObserver& observer) const {
+  return impl_->encode(features, observer);
+}
+
+std::size_t AudioTower::memory_bytes() const {
+  std::size_t total = impl_->output_proj.memory_bytes() + impl_->projection.memory_bytes();
+  for (const Layer& layer : impl_->layers) {
+    for (const ClippedLinear* linear :
+         {&layer.feed_forward1.expand, &layer.feed_forward1.contract, &layer.feed_forward2.expand,
+          &layer.feed_forward2.contract, &layer.attention.q_proj, &layer.attention.k_proj,
+          &layer.attention.v_proj, &layer.attention.post, &layer.convolution.linear_start,
+          &layer.convolution.linear_end}) {
+      total += linear->memory_bytes();
+    }
+  }
+  return total;
+}
+
+}  // namespace reelfolio::engine::audio
