@@ -19,6 +19,7 @@
 #include "stages/image/signature.h"
 #include "stages/stage.h"
 #include "stages/system_message.h"
+#include "stages/text/encoding.h"
 #include "stages/utf8.h"
 
 extern "C" {
@@ -31,6 +32,8 @@ namespace {
 
 constexpr std::size_t kHeadBytes = 4096;
 constexpr std::size_t kTailBytes = 2048;
+/// Larger files are text only where they are UTF-8, or UTF-16 with a mark.
+constexpr std::uint64_t kMaxLegacyTextBytes = std::uint64_t{64} << 20U;
 constexpr std::size_t kChunkBytes = std::size_t{1} << 18;
 
 /// Whether bytes that arrive in pieces are text.
@@ -276,6 +279,10 @@ MediaKind kind_of(ByteSource& source, const Scan& scan, const ContainerProbe& co
   if (scan.is_text) return MediaKind::text;
   if (is_heif(scan.head)) throw ItemError("input.unsupported", "HEIF and AVIF pictures cannot be read");
   const MediaKind kind = containers(source);
+  if (kind == MediaKind::unknown && source.size() <= kMaxLegacyTextBytes) {
+    const std::vector<std::uint8_t> bytes = source.read_all(kMaxLegacyTextBytes);
+    if (looks_like_text({reinterpret_cast<const char*>(bytes.data()), bytes.size()})) return MediaKind::text;
+  }
   if (kind == MediaKind::unknown) {
     throw ItemError("input.unsupported", "content is no video, sound, PDF, picture or text that can be read");
   }

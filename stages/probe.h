@@ -17,7 +17,8 @@ namespace reelfolio::stages {
 ///   video   GIF with several pictures; what libavformat finds a moving video stream in
 ///           (cover art, attached pictures and timed thumbnails are none)
 ///   audio   what libavformat finds only sound in
-///   text    UTF-8 without control characters, or UTF-16 with a byte order mark
+///   text    UTF-8 without control characters; UTF-16 with a byte order mark; up to 64 MiB what
+///           else reads like text and nothing above knows (stages/text/encoding.h)
 ///
 /// A container that is also text (a playlist, subtitles, SVG) is text: nothing that it
 /// refers to is opened. Never blocks on fifos, devices or sockets.

@@ -6,6 +6,7 @@
 #include "stages/language/extract.h"
 #include "stages/pdf/render_pages.h"
 #include "stages/stage.h"
+#include "stages/text/read_text.h"
 #include "stages/video/sample_frames.h"
 #include "stages/video/split_scenes.h"
 
@@ -18,6 +19,7 @@ std::span<const StageType> stage_types() {
     rows.push_back(caption_type());
     rows.push_back(extract_type());
     rows.push_back(read_images_type());
+    rows.push_back(read_text_type());
     rows.push_back(render_pages_type());
     rows.push_back(sample_frames_type());
     rows.push_back(split_scenes_type());

@@ -23,13 +23,15 @@ class Caption final : public LanguageStage {
   }
 
   std::vector<engine::Request> requests(const Item& item) const override {
-    return {generation_.request(item, prompt_.render(item), "")};
+    return generation_.requests(item, prompt_.render(item), "", prompt_.uses("text"));
   }
 
   Json result(const Item& /*item*/, std::span<const engine::Answer> answers) const override {
     assert(answers.size() == 1);
-    return generation_.answer_json(answers[0]);
+    return generation_.answer_json(answers);
   }
+
+  std::string fingerprint() const override { return generation_.fingerprint(); }
 
  private:
   Generation generation_;

@@ -36,13 +36,16 @@ std::size_t bracketed_length(std::string_view text) {
 
 }  // namespace
 
-std::optional<Json> json_object_in(std::string_view answer) {
+std::optional<Json> json_object_in(std::string_view answer, std::string_view* where) {
   std::size_t start = answer.find('{');
   for (int tries = 0; start != std::string_view::npos && tries < kMaxStarts; ++tries) {
     const std::string_view candidate = answer.substr(start, bracketed_length(answer.substr(start)));
     if (!candidate.empty()) {
       Json value = Json::parse(candidate, nullptr, /*allow_exceptions=*/false);
-      if (value.is_object()) return value;
+      if (value.is_object()) {
+        if (where != nullptr) *where = candidate;
+        return value;
+      }
     }
     start = answer.find('{', start + 1);
   }

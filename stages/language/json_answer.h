@@ -10,6 +10,8 @@ namespace reelfolio::stages {
 /// The first complete JSON object in an answer, whatever stands around it: a fenced code
 /// block, a sentence before, remarks after. Empty if there is none (cut off, not JSON).
 /// Objects nested more than 100 levels deep count as none.
-std::optional<Json> json_object_in(std::string_view answer);
+///
+/// `where` (may be null) receives the part of `answer` that it is.
+std::optional<Json> json_object_in(std::string_view answer, std::string_view* where = nullptr);
 
 }  // namespace reelfolio::stages

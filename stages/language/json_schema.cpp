@@ -2,18 +2,15 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cmath>
 #include <fstream>
+#include <optional>
 #include <system_error>
 #include <utility>
-#include <valijson/adapters/nlohmann_json_adapter.hpp>
-#include <valijson/schema.hpp>
-#include <valijson/schema_parser.hpp>
-#include <valijson/validator.hpp>
 
 #include "stages/error.h"
 #include "stages/language/schema_check.h"
 #include "stages/language/schema_sketch.h"
+#include "stages/language/schema_validator.h"
 #include "stages/system_message.h"
 
 namespace reelfolio::stages {
@@ -24,44 +21,6 @@ constexpr std::size_t kMaxSchemaBytes = 4U << 20U;
 /// libstdc++'s regular expressions recurse once for each character.
 constexpr std::size_t kMaxMatchedBytes = 8000;
 constexpr int kMaxAnswerDepth = 100;
-/// Compared by "is within": beyond 2^53 a double no longer tells whole numbers apart.
-constexpr double kMaxExactInteger = 9007199254740992.0;
-
-/// 1.0 counts as an integer (draft 6 and later); the validator goes by the spelling.
-nlohmann::json whole_numbers_as_integers(nlohmann::json value) {
-  if (value.is_number_float()) {
-    const double number = value.get<double>();
-    if (std::trunc(number) == number && std::abs(number) < kMaxExactInteger) {
-      return static_cast<std::int64_t>(number);
-    }
-  } else if (value.is_structured()) {
-    for (auto& each : value) each = whole_numbers_as_integers(std::move(each));
-  }
-  return value;
-}
-
-/// Turns each `format` into a pattern of its own: the validator throws on the format of a
-/// value that is no string (a date that is null) and knows few formats.
-void formats_as_patterns(nlohmann::json& node, bool is_schema = true) {
-  if (node.is_array()) {
-    for (auto& each : node) formats_as_patterns(each, is_schema);
-  } else if (node.is_object() && !is_schema) {
-    for (auto& each : node) formats_as_patterns(each, true);  // a map from names to schemas
-  } else if (node.is_object()) {
-    for (auto& [key, value] : node.items()) {
-      if (key == "const" || key == "enum" || key == "default" || key == "examples") continue;
-      const bool is_map =
-          key == "properties" || key == "patternProperties" || key == "$defs" || key == "definitions";
-      formats_as_patterns(value, !is_map);
-    }
-    if (node.contains("format")) {
-      nlohmann::json pattern = {{"pattern", format_pattern(node["format"].get<std::string>())}};
-      node.erase("format");
-      // A pattern of the schema's own stays beside it; allOf keeps both.
-      node["allOf"].push_back(std::move(pattern));
-    }
-  }
-}
 
 int depth_of(const Json& value) {
   int deepest = 0;
@@ -72,20 +31,17 @@ int depth_of(const Json& value) {
   return deepest;
 }
 
+/// Keys of objects count too: patternProperties and propertyNames match them.
 bool has_text_longer_than(const Json& value, std::size_t bytes) {
   if (value.is_string()) return value.get_ref<const std::string&>().size() > bytes;
+  if (value.is_object()) {
+    for (const auto& [key, each] : value.items()) {
+      if (key.size() > bytes) return true;
+    }
+  }
   return std::ranges::any_of(value, [&](const Json& each) {
     return (each.is_string() || each.is_structured()) && has_text_longer_than(each, bytes);
   });
-}
-
-/// "<root>", "[lines]", "[0]" -> "/lines/0"
-std::string pointer_of(const std::vector<std::string>& context) {
-  std::string pointer;
-  for (const std::string& step : context) {
-    if (step.size() >= 2 && step.front() == '[') pointer += "/" + step.substr(1, step.size() - 2);
-  }
-  return pointer;
 }
 
 }  // namespace
@@ -93,7 +49,7 @@ std::string pointer_of(const std::vector<std::string>& context) {
 struct JsonSchema::Impl {
   Json document;
   std::string sketch;
-  valijson::Schema compiled;
+  std::optional<SchemaValidator> validator;
 
   Json ordered(const Json& node, const Json& value) const {
     const Json& schema = resolve_ref(document, node);
@@ -159,14 +115,7 @@ JsonSchema JsonSchema::parse(std::string_view text, const std::string& name, con
     throw ParamError(param, name + problem);
   }
   impl->sketch = schema_sketch(impl->document);
-  try {
-    nlohmann::json plain = whole_numbers_as_integers(nlohmann::json(impl->document));
-    formats_as_patterns(plain);
-    valijson::SchemaParser parser(valijson::SchemaParser::kDraft7);
-    parser.populateSchema(valijson::adapters::NlohmannJsonAdapter(plain), impl->compiled);
-  } catch (const std::exception& error) {
-    throw ParamError(param, name + ": " + error.what());
-  }
+  impl->validator.emplace(impl->document);
   return JsonSchema(std::move(impl));
 }
 
@@ -181,25 +130,11 @@ std::vector<std::string> JsonSchema::errors(const Json& value) const {
   if (has_text_longer_than(value, kMaxMatchedBytes)) {
     return {"a string of the value is longer than " + std::to_string(kMaxMatchedBytes) + " bytes"};
   }
-  const nlohmann::json plain = whole_numbers_as_integers(nlohmann::json(value));
-  valijson::Validator validator;
-  valijson::ValidationResults results;
-  if (validator.validate(impl_->compiled, valijson::adapters::NlohmannJsonAdapter(plain), &results))
-    return {};
+  return impl_->validator->errors(value);
+}
 
-  // The validator reports each failure once more for every object around it; the
-  // innermost report is the one that says what to fix.
-  std::vector<std::pair<std::string, std::string>> found;
-  for (const auto& error : results) found.emplace_back(pointer_of(error.context), error.description);
-  std::vector<std::string> errors;
-  for (const auto& [pointer, description] : found) {
-    const std::string below = pointer + "/";
-    const bool outer =
-        std::ranges::any_of(found, [&](const auto& other) { return other.first.starts_with(below); });
-    const std::string text = (pointer.empty() ? "the object" : pointer) + ": " + description;
-    if (!outer && std::ranges::find(errors, text) == errors.end()) errors.push_back(text);
-  }
-  return errors;
+const Json& JsonSchema::document() const {
+  return impl_->document;
 }
 
 Json JsonSchema::ordered(const Json& value) const {

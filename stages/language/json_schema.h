@@ -51,9 +51,12 @@ class JsonSchema {
   /// A schema that refers to itself is unrolled twice and then shown as "..."
   std::string sketch() const;
 
-  /// What is wrong with `value`, as "/lines/0/amount: ...", of the innermost failures; empty
-  /// if it is valid. Deterministic, worded by the validator.
+  /// What is wrong with `value`, as "/lines/0/amount: ..." (schema_validator.h); empty if it is
+  /// valid.
   std::vector<std::string> errors(const Json& value) const;
+
+  /// The schema as it is written, checked. Lives as long as this object.
+  const Json& document() const;
 
   /// `value` with the keys of each object in the order of the schema's properties; keys
   /// that the schema does not list follow as they came.

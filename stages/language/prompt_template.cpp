@@ -86,6 +86,34 @@ const std::vector<Name>& names() {
        [](const Item& item) {
          return is_unit(item, UnitKind::page) ? item.unit->text.value_or("") : std::string();
        }},
+      {"text",
+       {ItemType::page, ItemType::text},
+       [](const Item& item) { return item.unit ? item.unit->text.value_or("") : std::string(); }},
+      {"text.index",
+       {ItemType::text},
+       [](const Item& item) {
+         return is_unit(item, UnitKind::text) ? std::to_string(item.unit->index) : std::string();
+       }},
+      {"text.first_line",
+       {ItemType::text},
+       [](const Item& item) {
+         return is_unit(item, UnitKind::text) ? std::to_string(item.unit->first_line) : std::string();
+       }},
+      {"text.last_line",
+       {ItemType::text},
+       [](const Item& item) {
+         return is_unit(item, UnitKind::text) ? std::to_string(item.unit->last_line) : std::string();
+       }},
+      {"text.start",
+       {ItemType::text},
+       [](const Item& item) {
+         return item.unit && item.unit->timed ? milliseconds_text(item.unit->start_s) : std::string();
+       }},
+      {"text.end",
+       {ItemType::text},
+       [](const Item& item) {
+         return item.unit && item.unit->timed ? milliseconds_text(item.unit->end_s) : std::string();
+       }},
       {"image.index",
        {ItemType::image},
        [](const Item& item) {

@@ -16,6 +16,9 @@ namespace reelfolio::stages {
 ///   {scene.start} {scene.end} {scene.index}  of scenes; seconds, rounded to the millisecond
 ///   {frames.times} {frames.count}            of scenes with frames; "13.1, 14.9"
 ///   {page.number} {page.index} {page.text}   of PDF pages; the text is the page's own text layer
+///   {text}                                   of texts and PDF pages: their text
+///   {text.index} {text.first_line} {text.last_line} {text.start} {text.end}
+///                                            of texts; lines of the file, seconds of subtitles
 ///   {image.index}                            of images; the frame in a multi-page file, from 0
 ///   {{ and }}                                a brace
 ///

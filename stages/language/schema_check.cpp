@@ -106,13 +106,13 @@ constexpr int kMaxDepth = 200;
 /// Levels of JSON in the whole file, values of default, const and enum included: copying
 /// and printing recurse.
 constexpr std::size_t kMaxNesting = 1000;
-/// The validator's compiler goes from schema to schema by recursion, through $ref as well.
+/// The validator goes from schema to schema by recursion, through $ref as well.
 constexpr std::size_t kMaxSchemas = 1000;
 /// Schemas that apply to one value because one refers to the next.
 constexpr int kMaxChain = 32;
 /// libstdc++'s compiler of regular expressions recurses once for each character.
 constexpr std::size_t kMaxPatternBytes = 1000;
-/// The validator divides in 64 bits with sign; up to 2^53 its doubles count exactly too.
+/// Up to 2^53 doubles count exactly.
 constexpr double kMaxMultipleOf = 9007199254740992.0;
 
 /// Whether `value` nests deeper than `levels`; without recursion.
@@ -240,7 +240,7 @@ class Checker {
         expect(value.is_number(), "a number");
         break;
       case Kind::positive:
-        // The validator divides doubles: with 0.01 it would refuse 42.1.
+        // Doubles do not divide as written: 42.1 is no multiple of 0.01.
         if (expect(value.is_number_integer(), "a whole number")) {
           if (value.get<double>() <= 0) fail(here, "must be above 0");
           if (value.get<double>() > kMaxMultipleOf) fail(here, "must be at most 2^53");

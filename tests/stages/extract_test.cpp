@@ -104,3 +104,84 @@ TEST_CASE("extract: a schema that is missing or wrong is refused when the graph 
             .find("bad.json#/properties/a: keyword 'typ' is not supported; did you mean 'type'?") !=
         std::string::npos);
 }
+
+namespace {
+
+/// The results of pages 1, 2, ... for these answers, and what they come to together.
+Json merged_of(const std::vector<std::string>& texts, std::vector<std::pair<std::string, ParamValue>> given) {
+  const SchemaFolder folder;
+  given.emplace_back("schema", std::string("s.json"));
+  const auto stage = make_stage(extract_type(), given, folder.context);
+  std::vector<Json> results;
+  for (const std::string& text : texts) {
+    const engine::Answer answers[] = {answer(text)};
+    results.push_back(stage->result(page_item(), answers));
+  }
+  std::vector<UnitValue> values;
+  for (std::size_t i = 0; i < results.size(); ++i) {
+    auto unit = std::make_shared<Unit>();
+    unit->kind = UnitKind::page;
+    unit->index = static_cast<int>(i);
+    unit->number = unit->index + 1;
+    values.push_back({unit, &results[i]});
+  }
+  return stage->merged(values);
+}
+
+}  // namespace
+
+TEST_CASE("extract: with merge the whole input has a value, with pages as evidence") {
+  const std::vector<std::string> pages = {R"({"number": "A", "total": null})", "nothing",
+                                          R"({"number": "B", "total": 42.1})",
+                                          R"({"number": "B", "total": 7})"};
+  CHECK(merged_of(pages, {{"merge", std::string("first")}, {"merge_fields", TextMap{{"number", "vote"}}}})
+            .dump() ==
+        R"({"value":{"number":"B","total":42.1},"valid":true,"evidence":{"number":[3,4],"total":[3]},)"
+        R"("conflicts":{"number":[{"value":"A","pages":[1]},{"value":"B","pages":[3,4]}],)"
+        R"("total":[{"value":42.1,"pages":[3]},{"value":7,"pages":[4]}]}})");
+  CHECK(merged_of(pages, {}).is_null());
+  CHECK(merged_of({"none", "at all"}, {{"merge", std::string("vote")}}).dump() ==
+        R"({"value":null,"valid":false,"errors":["no part of the input gave a valid value"]})");
+}
+
+TEST_CASE("extract: rules for fields need a rule for the rest") {
+  CHECK_THROWS_WITH(merged_of({}, {{"merge_fields", TextMap{{"number", "vote"}}}}),
+                    "needs merge, the rule for the other fields");
+  CHECK_THROWS_WITH(
+      merged_of({}, {{"merge", std::string("first")}, {"merge_fields", TextMap{{"nummer", "vote"}}}}),
+      "the schema has no field 'nummer'; did you mean 'number'?");
+}
+
+TEST_CASE("extract: texts are looked up in the page's words, unless that is not wanted") {
+  const SchemaFolder folder;
+  Item item = page_item("Invoice A-17");
+  auto unit = std::make_shared<Unit>(*item.unit);
+  unit->words = {{"Invoice", 10, 20, 60, 30}, {"A-17", 70, 20, 90, 30}};
+  item.unit = unit;
+  const engine::Answer answers[] = {answer(R"({"number": "A-17", "total": 1})")};
+  CHECK(make_stage(extract_type(), {{"schema", std::string("s.json")}}, folder.context)
+            ->result(item, answers)
+            .dump() ==
+        R"({"value":{"number":"A-17","total":1},"valid":true,)"
+        R"("grounding":{"/number":{"grounded":true,"boxes_px":[[70,20,90,30]]}},"finish_reason":"stop"})");
+  CHECK_FALSE(
+      make_stage(extract_type(), {{"schema", std::string("s.json")}, {"grounding", false}}, folder.context)
+          ->result(item, answers)
+          .contains("grounding"));
+}
+
+TEST_CASE("extract: of several samples each field takes the most frequent value") {
+  const SchemaFolder folder;
+  const auto stage = make_stage(
+      extract_type(), {{"schema", std::string("s.json")}, {"temperature", 1.0}, {"samples", std::int64_t{4}}},
+      folder.context);
+  CHECK(stage->requests(page_item()).size() == 4);
+  const engine::Answer answers[] = {answer(R"({"number": "A", "total": 1})"),
+                                    answer(R"({"number": "B", "total": 2})"),
+                                    answer(R"({"number": "C", "total": 2})"), answer("cut off {")};
+  CHECK(
+      stage->result(page_item(), answers).dump() ==
+      R"({"value":{"number":"A","total":2},"valid":true,"agreement":{"number":0.25,"total":0.5},"finish_reason":"stop"})");
+  const engine::Answer none[] = {answer("a"), answer("b"), answer("c"), answer("d")};
+  CHECK(stage->result(page_item(), none)["valid"] == false);
+}

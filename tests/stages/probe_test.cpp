@@ -77,7 +77,7 @@ TEST_CASE("probe: a PDF header may follow other bytes, but prose may quote one")
   CHECK(error_code([] { kind_of(std::string(2000, '\0') + "%PDF-1.4\n\x80"); }) == "input.unsupported");
 }
 
-TEST_CASE("probe: text is UTF-8 or UTF-16 without control characters") {
+TEST_CASE("probe: text is UTF-8, UTF-16 or 8-bit without control characters") {
   CHECK(kind_of("Gr\xC3\xBC\xC3\x9F"
                 "e \xF0\x9F\x98\x80\r\n\t") == MediaKind::text);
   CHECK(kind_of(std::string("\xEF\xBB\xBFhello", 8)) == MediaKind::text);
@@ -85,11 +85,14 @@ TEST_CASE("probe: text is UTF-8 or UTF-16 without control characters") {
   CHECK(kind_of(std::string("\xFE\xFF\0h\0i", 6)) == MediaKind::text);
   // A playlist: text, so nothing it names is opened.
   CHECK(kind_of("#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n") == MediaKind::text);
-  for (const std::string& bytes :
-       {std::string("nul\0byte", 8), std::string("cut \xC3"), std::string("latin\xE9 1"),
-        std::string("\xFF\xFEh\0\x3D\xD8", 6), std::string("\xED\xA0\x80")}) {
+  for (const std::string& bytes : {std::string("nul\0byte", 8), std::string("nul\0\xE9", 5),
+                                   std::string("bell\x07 \xE9"), std::string("\xFF\xFEh\0\x3D\xD8", 6)}) {
     CHECK(error_code([&] { kind_of(bytes); }) == "input.unsupported");
   }
+  CHECK(kind_of("latin\xE9 1") == MediaKind::text);
+  CHECK(kind_of("Gr\xC3\xBC\xC3\x9F cut \xC3") == MediaKind::text);
+  CHECK(kind_of(std::string("h\0i\0\r\0\n\0", 8)) == MediaKind::text);
+  CHECK(kind_of("\x83\x65\x83\x58\x83\x67\n") == MediaKind::text);  // Shift JIS
   // A character across the border of two reads.
   CHECK(kind_of(std::string((1 << 18) - 1, 'a') + "\xC3\xBC") == MediaKind::text);
 }

@@ -1,0 +1,97 @@
+#include <algorithm>
+#include <string>
+
+#include "tests/e2e/program.h"
+#include "tests/support/catch.h"
+
+using namespace reelfolio::testing;
+
+namespace {
+
+const std::string kSamples = REELFOLIO_SOURCE_DIR "/samples";
+
+std::vector<std::string> command(const std::filesystem::path& graph, const std::vector<std::string>& inputs,
+                                 const std::string& threads = "1") {
+  std::vector<std::string> arguments = {"run", graph.string()};
+  arguments.insert(arguments.end(), inputs.begin(), inputs.end());
+  for (const char* each : {"-o", "-", "-q", "--model", "samples/model", "--weights", "f32", "--threads"}) {
+    arguments.emplace_back(each);
+  }
+  arguments.push_back(threads);
+  return arguments;
+}
+
+Outcome run(const std::filesystem::path& graph, const std::vector<std::string>& inputs,
+            const std::string& threads = "1") {
+  return run_program({.arguments = command(graph, inputs, threads)});
+}
+
+}  // namespace
+
+TEST_CASE("e2e: texts of every format are asked about in parts, with the model's own tokens as the budget") {
+  const TempFolder folder;
+  const auto graph = folder.write("g.yaml", R"(version: 1
+stages:
+  texts: {use: read_text, from: inputs, part_tokens: 40}
+  words: {use: ask, from: texts, question: "Which shapes are visible?", max_tokens: 3}
+)");
+  const auto page = folder.write("a.html", "<html><h1>Shapes</h1><p>A red circle and a blue square.</html>");
+  const auto notes = folder.write("b.md",
+                                  "# One\n\nA red circle. A blue square. A green triangle.\n\n# Two\n\n"
+                                  "Two yellow circles left of a grey square. A red circle.\n");
+  const auto film = folder.write("c.srt", "1\n00:00:01,000 --> 00:00:02,500\nA red circle\n");
+  const auto legacy = folder.write("d.txt", "Gr\xFCn, gelb\n");
+  const auto binary = folder.write("e.txt", std::string("\x01\x02\x00\xFF", 4));
+  const Outcome outcome =
+      run(graph, {page.string(), notes.string(), film.string(), legacy.string(), binary.string()});
+  CHECK(outcome.status == 3);
+  const auto lines = json_lines(outcome.out);
+  std::size_t parts_of_notes = 0;
+  for (const auto& line : lines) {
+    if (line["type"] == "input") {
+      CHECK(line["status"] == (line["input"] == binary.string() ? "failed" : "ok"));
+      if (line["input"] != binary.string()) CHECK(line["media"] == "text");
+      continue;
+    }
+    CHECK(line["unit"]["kind"] == "text");
+    CHECK(line["words"]["text"].is_string());
+    if (line["input"] == notes.string()) ++parts_of_notes;
+    if (line["input"] == film.string()) {
+      CHECK(line["unit"]["start_s"] == 1);
+      CHECK(line["unit"]["end_s"] == 2.5);
+      CHECK(line["unit"]["first_line"] == 2);
+    }
+  }
+  CHECK(parts_of_notes == 2);
+}
+
+TEST_CASE("e2e: sampled answers are the same bytes on every run, for any number of threads") {
+  const TempFolder folder;
+  const auto graph = folder.write("g.yaml", R"(version: 1
+stages:
+  seen:
+    use: ask
+    from: images
+    soft_tokens: 70
+    max_tokens: 12
+    temperature: 1
+    min_p: 0.02
+    repetition_penalty: 1.1
+    samples: 5
+    confidence: true
+    questions: {shapes: "Which shapes are visible?", colour: "Which colour is the background?"}
+)");
+  const std::vector<std::string> inputs = {kSamples + "/inbox/still.png", kSamples + "/inbox/upright.jpg"};
+  const Outcome first = run(graph, inputs);
+  CHECK(first.status == 0);
+  const auto lines = json_lines(first.out);
+  REQUIRE(lines.size() == 4);
+  int votes = 0;
+  for (const auto& ballot : lines[0]["seen"]["shapes"]["votes"]) votes += ballot["count"].get<int>();
+  CHECK(votes == 5);
+  CHECK(run(graph, inputs).out == first.out);
+  CHECK(run(graph, inputs, "2").out == first.out);
+  std::vector<std::string> swapped(inputs.rbegin(), inputs.rend());
+  const auto other = json_lines(run(graph, swapped).out);
+  CHECK(other[2] == lines[0]);
+}
