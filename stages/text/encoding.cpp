@@ -104,7 +104,7 @@ const Mark* mark_of(std::string_view bytes) {
 }
 
 /// UTF-16 without surrogates that stand alone, without control characters, and with at least
-/// one half of its units below U+0100.
+/// one half of its units ASCII.
 bool is_utf16(std::string_view bytes, bool big_endian) {
   // Every line end and space of it holds a zero; other encodings hold none.
   if (bytes.size() < 2 || bytes.size() % 2 != 0 || bytes.find('\0') == std::string_view::npos) return false;
@@ -117,7 +117,7 @@ bool is_utf16(std::string_view bytes, bool big_endian) {
     const bool low_surrogate = unit >= 0xDC00 && unit <= 0xDFFF;
     if (low_surrogate != high_surrogate || is_control(unit)) return false;
     high_surrogate = unit >= 0xD800 && unit <= 0xDBFF;
-    low_units += unit < 0x100;
+    low_units += unit < 0x80;
   }
   return !high_surrogate && low_units * 2 >= bytes.size() / 2;
 }

@@ -14,7 +14,7 @@ struct DecodedText {
 /// Reads `bytes` as `encoding`, a name that iconv knows, or finds out with "auto", in this order:
 ///
 ///   a byte order mark (UTF-8, UTF-16, UTF-32)
-///   UTF-16 without a mark, where at least half of the units are below U+0100 and none is a
+///   UTF-16 without a mark, where at least half of the units are ASCII and none is a
 ///     control character
 ///   UTF-8, where all of it is valid, or four in five of its sequences of several bytes
 ///   what the file says of itself: charset in an HTML <meta>, encoding in an XML declaration
