@@ -8,6 +8,10 @@
 #include <fstream>
 #include <utility>
 
+#include "engine/audio/audio_tensors.h"
+#include "engine/audio/audio_tower.h"
+#include "engine/audio/mel_features.h"
+#include "engine/audio_clip.h"
 #include "engine/error.h"
 #include "engine/kernels/attention.h"
 #include "engine/kernels/quant_kernels.h"
@@ -65,6 +69,7 @@ struct Work {
   std::optional<double> memory_bytes;
   double linear_operations = 0;
   double attention_operations = 0;
+  double f32_operations = 0;  ///< of products that are f32 whatever the weights' type
 };
 
 /// Operations of one position through layers [first, last) when `keys` positions can be seen.
@@ -129,6 +134,36 @@ Work image_work(const ModelConfig& config, const vision::PreprocessedImage& imag
   return work;
 }
 
+Work audio_work(const ModelConfig& config, std::size_t frames) {
+  const AudioConfig& audio = *config.audio;
+  const auto steps = static_cast<double>((frames + 3) / 4);
+  Work work;
+  for (const audio::AudioTensor& tensor : audio::audio_tensors(config)) {
+    if (tensor.use != audio::AudioTensor::Use::matrix) continue;
+    work.linear_operations += 2 * steps * static_cast<double>(tensor.shape[0] * tensor.shape[1]);
+  }
+  // A step is made of four times a quarter of the mel bins, each a window of 3 x 3, and the first
+  // convolution has twice as many of both.
+  const auto first = static_cast<double>(audio.subsampling_conv_channels[0]);
+  const auto second = static_cast<double>(audio.subsampling_conv_channels[1]);
+  const auto hidden = static_cast<double>(audio.hidden_size);
+  const double bins = static_cast<double>(audio::kMelBins) / 4;
+  work.f32_operations = 2 * steps * bins * (4 * 9 * first + 9 * first * second + second * hidden);
+  return work;
+}
+
+/// Noise that swells and fades, like speech.
+AudioClip noise(std::size_t samples) {
+  AudioClip clip;
+  std::uint32_t state = 1;
+  for (std::size_t i = 0; i < samples; ++i) {
+    state = state * 1664525U + 1013904223U;
+    const float level = 0.1F * static_cast<float>(i / 200 % 21) / 20.0F;
+    clip.samples.push_back(level * (static_cast<float>(state >> 8) / 8388608.0F - 1.0F));
+  }
+  return clip;
+}
+
 /// A frame's or photograph's shades and noise; the time does not depend on them.
 RgbImage photograph(int width, int height) {
   RgbImage image{width, height, {}};
@@ -172,6 +207,7 @@ class Bench {
       : options_(options),
         config_(std::move(config)),
         checkpoint_(std::move(checkpoint)),
+        weights_(weights),
         decoder_(config_, checkpoint_, weights) {
     if (config_.vision) tower_.emplace(config_, checkpoint_, weights);
   }
@@ -190,6 +226,7 @@ class Bench {
   Timed prefill();
   Timed decode(std::size_t sequences);
   Timed image(int budget);
+  Timed audio();
 
   TokenId token(std::size_t index) const {
     // Spread over the vocabulary, so that look-ups meet rows that no cache holds.
@@ -211,6 +248,7 @@ class Bench {
   const BenchOptions& options_;
   const ModelConfig config_;
   const Checkpoint checkpoint_;
+  const ops::WeightType weights_;
   text::TextDecoder decoder_;
   std::optional<vision::VisionTower> tower_;
   MatrixBuffer inputs_, logits_;
@@ -226,6 +264,8 @@ std::optional<std::pair<BenchMeasure, Work>> Bench::measure(const BenchCase& whi
     timed = decode(std::stoul(std::string(which.name.substr(underscore + 1))));
   } else if (group == "image" && tower_) {
     timed = image(std::stoi(std::string(which.name.substr(underscore + 1))));
+  } else if (group == "audio" && audio::has_audio_tower(config_, checkpoint_)) {
+    timed = audio();
   } else {
     return std::nullopt;
   }
@@ -330,6 +370,23 @@ Bench::Timed Bench::image(int budget) {
   return timed;
 }
 
+Bench::Timed Bench::audio() {
+  // Loaded here, as the engine loads it when it first meets sound.
+  verify_packed_model(checkpoint_, config_, PackedPart::audio_tower);
+  const audio::AudioTower tower(config_, checkpoint_, weights_);
+  const AudioClip clip = noise(kMostAudioSamples);
+  Timed timed;
+  timed.work = audio_work(config_, audio::num_mel_frames(clip.samples.size()));
+  const auto run = [&] {
+    const MatrixBuffer soft_tokens = tower.encode(audio::mel_features(clip.samples).view());
+    if (!std::isfinite(soft_tokens.row(0)[0]))
+      throw ModelError("the audio tower's soft tokens are not finite numbers");
+  };
+  run();
+  timed.seconds = median_seconds(options_.repeats, run);
+  return timed;
+}
+
 void Bench::check_finite() const {
   for (const float logit : logits_.row(0)) {
     if (!std::isfinite(logit)) throw ModelError("the model's logits are not finite numbers");
@@ -344,7 +401,8 @@ double least_seconds(const Work& work, ops::WeightType type, const MachineLimits
                                                              : limits.matmul_f32_op_s;
   const double attention_rate =
       type == ops::WeightType::f32 ? limits.matmul_f32_op_s : limits.matmul_bf16_op_s;
-  return work.linear_operations / linear_rate + work.attention_operations / attention_rate;
+  return work.linear_operations / linear_rate + work.attention_operations / attention_rate +
+         work.f32_operations / limits.matmul_f32_op_s;
 }
 
 }  // namespace
@@ -398,7 +456,7 @@ BenchResult run_bench(const BenchOptions& options, const std::function<void(std:
       ModelConfig config = load_model_config(dir);
       Checkpoint checkpoint = Checkpoint::open(dir);
       result.weights = packed_weights(checkpoint).value_or(options.weights);
-      verify_packed_model(checkpoint, config);
+      verify_packed_model(checkpoint, config, PackedPart::decoder_and_vision);
       bench.emplace(options, std::move(config), std::move(checkpoint), result.weights);
       result.load_s = seconds_since(start);
     }

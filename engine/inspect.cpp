@@ -7,6 +7,7 @@
 #include <string_view>
 #include <utility>
 
+#include "engine/audio/audio_tensors.h"
 #include "engine/error.h"
 #include "engine/fingerprint.h"
 #include "engine/safetensors.h"
@@ -17,6 +18,7 @@ namespace {
 
 constexpr std::string_view kTextPrefix = "model.language_model.";
 constexpr std::string_view kVisionPrefix = "model.vision_tower.";
+constexpr std::string_view kAudioPart = "audio tower";
 constexpr std::string_view kEmbedTokens = "model.language_model.embed_tokens.weight";
 constexpr std::string_view kPerLayerTable = "model.language_model.embed_tokens_per_layer.weight";
 
@@ -33,12 +35,17 @@ struct ExpectedTensor {
 /// The tensors that the engine reads (gemma4.md, section 2).
 class ExpectedTensors {
  public:
-  explicit ExpectedTensors(const ModelConfig& config) {
+  /// hears: the checkpoint has an audio tower.
+  ExpectedTensors(const ModelConfig& config, bool hears) {
     text(config.text);
     if (config.vision) {
       vision(*config.vision);
       add("model.embed_vision.embedding_projection.weight",
           {config.text.hidden_size, config.vision->hidden_size});
+    }
+    if (!hears) return;
+    for (audio::AudioTensor& tensor : audio::audio_tensors(config)) {
+      add(std::move(tensor.name), std::move(tensor.shape), tensor.use != audio::AudioTensor::Use::bound);
     }
   }
   const std::vector<ExpectedTensor>& list() const { return list_; }
@@ -128,8 +135,8 @@ std::string part_of(std::string_view name) {
   if (name == kPerLayerTable) return "per-layer embedding";
   if (starts_with(name, kTextPrefix)) return "decoder layers";
   if (starts_with(name, kVisionPrefix) || starts_with(name, "model.embed_vision.")) return "vision tower";
-  if (starts_with(name, "model.audio_tower.") || starts_with(name, "model.embed_audio."))
-    return "audio tower";
+  if (starts_with(name, audio::kTowerPrefix) || starts_with(name, "model.embed_audio."))
+    return std::string(kAudioPart);
   return "other";
 }
 
@@ -150,7 +157,7 @@ bool fits(const TensorView& tensor, const ExpectedTensor& expected) {
 
 void compare(const Checkpoint& checkpoint, const ModelConfig& config, ModelInspection& result) {
   std::set<std::string, std::less<>> known;
-  const ExpectedTensors expected_tensors(config);
+  const ExpectedTensors expected_tensors(config, audio::has_audio_tower(config, checkpoint));
   for (const ExpectedTensor& expected : expected_tensors.list()) {
     known.insert(expected.name);
     const TensorView* tensor = checkpoint.find(expected.name);
@@ -166,12 +173,14 @@ void compare(const Checkpoint& checkpoint, const ModelConfig& config, ModelInspe
     if (expected.name == kPerLayerTable) continue;
     // Only matrices follow the weight type; the rest is kept in f32.
     const std::uint64_t parameters = tensor->num_elements();
-    result.memory_f32_bytes += 4 * parameters;
-    result.memory_bf16_bytes += (tensor->shape.size() >= 2 ? 2 : 4) * parameters;
+    const bool audio = part_of(expected.name) == kAudioPart;
+    (audio ? result.audio_memory_f32_bytes : result.memory_f32_bytes) += 4 * parameters;
+    (audio ? result.audio_memory_bf16_bytes : result.memory_bf16_bytes) +=
+        (tensor->shape.size() >= 2 ? 2 : 4) * parameters;
   }
   for (const TensorView& tensor : checkpoint.tensors()) {
-    if (known.count(tensor.name) == 0 && part_of(tensor.name) != "audio tower")
-      result.unused.push_back(tensor.name);
+    const bool listed = config.audio || part_of(tensor.name) != kAudioPart;
+    if (listed && known.count(tensor.name) == 0) result.unused.push_back(tensor.name);
   }
 }
 
@@ -300,6 +309,10 @@ std::string inspection_text(const ModelInspection& inspection, std::size_t most_
   if (inspection.config) {
     report.line("memory for weights", gigabytes(inspection.memory_bf16_bytes) + " as bf16, " +
                                           gigabytes(inspection.memory_f32_bytes) + " as f32");
+    if (inspection.audio_memory_f32_bytes > 0) {
+      report.line("  with sound", gigabytes(inspection.audio_memory_bf16_bytes) + " more as bf16, " +
+                                      gigabytes(inspection.audio_memory_f32_bytes) + " as f32");
+    }
   }
   if (inspection.fingerprint) report.line("fingerprint", *inspection.fingerprint);
   report.list("missing tensors", inspection.missing);

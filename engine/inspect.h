@@ -38,7 +38,7 @@ struct ModelInspection {
   /// "FILE: tensor 'a.weight' is [768, 588], expected [768, 768]".
   std::vector<std::string> misshapen;
   /// Names of tensors that nothing reads: unknown ones, and keys and values of shared-KV
-  /// layers. Those of the audio tower are listed in `parts` alone.
+  /// layers. Those of an audio tower without audio_config are listed in `parts` alone.
   std::vector<std::string> unused;
 
   struct TokenizerFacts {
@@ -54,8 +54,11 @@ struct ModelInspection {
   /// and KV cache; the embedding tables stay in the mapped file.
   std::uint64_t memory_f32_bytes = 0;
   std::uint64_t memory_bf16_bytes = 0;
+  /// The audio tower's, held beside them once a request has sound; 0 without one.
+  std::uint64_t audio_memory_f32_bytes = 0;
+  std::uint64_t audio_memory_bf16_bytes = 0;
 
-  /// Whether text and pictures can be answered: nothing missing, misshapen or unreadable.
+  /// Whether text, pictures and sound can be answered: nothing missing, misshapen or unreadable.
   bool usable() const { return problems.empty() && missing.empty() && misshapen.empty(); }
 };
 

@@ -35,7 +35,7 @@ LoadedModel::LoadedModel(const std::filesystem::path& dir, const EngineOptions& 
 
 text::TextDecoder LoadedModel::make_decoder() const {
   ops::set_num_threads(threads);
-  verify_packed_model(checkpoint, config);
+  verify_packed_model(checkpoint, config, PackedPart::decoder_and_vision);
   return {config, checkpoint, weights};
 }
 

@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "engine/audio/audio_tensors.h"
 #include "engine/error.h"
 #include "engine/ops/gather.h"
 #include "engine/weights.h"
@@ -23,7 +24,7 @@ constexpr std::string_view kFileName = "packed.safetensors";
 constexpr std::string_view kVersionKey = "reelfolio.packed";
 constexpr std::string_view kWeightsKey = "reelfolio.weights";
 /// Counts changes of the format: the layouts of quant/, the rotation's signs, the keys.
-constexpr std::string_view kVersion = "1";
+constexpr std::string_view kVersion = "2";
 constexpr std::string_view kChecksumSuffix = "#sha256";
 constexpr std::size_t kAlignment = 64;
 
@@ -198,14 +199,22 @@ std::vector<MatrixSpec> model_matrices(const ModelConfig& config, ops::WeightTyp
       add(name + "mlp.down_proj.linear.weight", vision.hidden_size, vision.intermediate_size, plan.vision);
     }
   }
+  if (config.audio) {
+    for (const audio::AudioTensor& tensor : audio::audio_tensors(config)) {
+      if (tensor.use != audio::AudioTensor::Use::matrix) continue;
+      add(tensor.name, tensor.shape[0], tensor.shape[1], plan.audio);
+      specs.back().part = PackedPart::audio_tower;
+    }
+  }
   return specs;
 }
 
 void pack_model(const std::filesystem::path& source, const std::filesystem::path& target,
                 ops::WeightType weights, const PackProgress& progress, std::stop_token stop) {
   assert(ops::is_quantized(weights));
-  const ModelConfig config = load_model_config(source);
+  ModelConfig config = load_model_config(source);
   const Checkpoint checkpoint = Checkpoint::open(source);
+  if (!audio::has_audio_tower(config, checkpoint)) config.audio.reset();
   if (packed_weights(checkpoint)) throw ModelError(source.string() + ": is packed already");
   const std::vector<MatrixSpec> matrices = model_matrices(config, weights);
 
@@ -318,10 +327,13 @@ std::optional<quant::PackedMatrix> find_packed_matrix(const Checkpoint& checkpoi
   return quant::packed_view(shape, tensor->bytes.data());
 }
 
-void verify_packed_model(const Checkpoint& checkpoint, const ModelConfig& config) {
+void verify_packed_model(const Checkpoint& checkpoint, const ModelConfig& config, PackedPart part) {
   const auto weights = packed_weights(checkpoint);
   if (!weights) return;
-  const std::vector<MatrixSpec> matrices = model_matrices(config, *weights);
+  std::vector<MatrixSpec> matrices = model_matrices(config, *weights);
+  matrices.erase(std::remove_if(matrices.begin(), matrices.end(),
+                                [part](const MatrixSpec& spec) { return spec.part != part; }),
+                 matrices.end());
   std::vector<std::string> problems(matrices.size());
 #pragma omp parallel for schedule(dynamic)
   for (std::size_t i = 0; i < matrices.size(); ++i) {

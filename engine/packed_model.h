@@ -27,6 +27,9 @@
 /// and what lies in a matrix follows from that and config.json (model_matrices).
 namespace reelfolio::engine {
 
+/// The audio tower is loaded, and so verified, when it is first needed.
+enum class PackedPart { decoder_and_vision, audio_tower };
+
 /// A matrix that the engine multiplies by, or some rows of one.
 struct MatrixSpec {
   std::string tensor;  ///< name in the checkpoint
@@ -36,10 +39,11 @@ struct MatrixSpec {
   std::size_t rows = 0;
   std::size_t cols = 0;
   ops::WeightType type = ops::WeightType::bf16;
+  PackedPart part = PackedPart::decoder_and_vision;
 };
 
-/// Every matrix of the text decoder and the vision tower that takes the type of `weights` or
-/// a finer one (weights.h), in loading order. The audio tower stays as it is.
+/// Every matrix of the text decoder, the vision tower and the audio tower that takes the type of
+/// `weights` or a finer one (weights.h), in loading order.
 std::vector<MatrixSpec> model_matrices(const ModelConfig& config, ops::WeightType weights);
 
 /// The packed directory cannot be written.
@@ -71,9 +75,9 @@ std::optional<quant::PackedMatrix> find_packed_matrix(const Checkpoint& checkpoi
                                                       std::size_t rows, std::size_t cols,
                                                       ops::WeightType type);
 
-/// Compares every matrix of a packed checkpoint with its checksum, on the engine's OpenMP
+/// Compares every matrix of a part of a packed checkpoint with its checksum, on the engine's OpenMP
 /// threads (about 2 GB/s a core). Throws ModelError naming the first that differs.
 /// Does nothing for a plain checkpoint.
-void verify_packed_model(const Checkpoint& checkpoint, const ModelConfig& config);
+void verify_packed_model(const Checkpoint& checkpoint, const ModelConfig& config, PackedPart part);
 
 }  // namespace reelfolio::engine

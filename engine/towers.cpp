@@ -23,13 +23,6 @@ std::size_t pixel_bytes(const RgbImage& image) {
 /// Far above full scale, and far below what overflows.
 constexpr float kLoudestSample = 32768.0F;
 
-bool has_audio_tower(const ModelConfig& config, const Checkpoint& checkpoint) {
-  const auto tensors = checkpoint.tensors();
-  return config.audio && std::any_of(tensors.begin(), tensors.end(), [](const TensorView& tensor) {
-           return tensor.name.starts_with(audio::kTowerPrefix);
-         });
-}
-
 void check_clip(const AudioClip& clip) {
   const std::vector<float>& samples = clip.samples;
   if (samples.size() < kLeastAudioSamples || samples.size() > kMostAudioSamples) {
@@ -51,7 +44,7 @@ Towers::Towers(const ModelConfig& config, const Checkpoint& checkpoint, ops::Wei
     : config_(config),
       checkpoint_(checkpoint),
       weights_(weights),
-      hears_(has_audio_tower(config, checkpoint)) {
+      hears_(audio::has_audio_tower(config, checkpoint)) {
   if (hears_) audio::AudioTower::check(config_, checkpoint_, weights_);
   if (config_.vision) vision_.emplace(config_, checkpoint_, weights_);
 }
@@ -83,7 +76,10 @@ int Towers::soft_tokens(const SoftTokenSource& source) const {
 MatrixBuffer Towers::encode(const SoftTokenSource& source, const std::function<void()>& between_layers) {
   const auto observe = [&between_layers](std::string_view, ConstMatrix) { between_layers(); };
   if (source.kind == Kind::audio) {
-    if (!audio_) audio_.emplace(config_, checkpoint_, weights_);
+    if (!audio_) {
+      verify_packed_model(checkpoint_, config_, PackedPart::audio_tower);
+      audio_.emplace(config_, checkpoint_, weights_);
+    }
     return audio_->encode(audio::mel_features(source.clip->samples).view(), observe);
   }
   const vision::PreprocessedImage patches =

@@ -1,5 +1,6 @@
 #include "engine/audio/audio_tensors.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "engine/audio/mel_features.h"
@@ -73,6 +74,13 @@ std::vector<AudioTensor> audio_tensors(const ModelConfig& config) {
   list.value(tower + "output_proj.bias", {audio.output_proj_dims});
   list.matrix(kProjectionName, config.text.hidden_size, audio.output_proj_dims);
   return std::move(list.tensors);
+}
+
+bool has_audio_tower(const ModelConfig& config, const Checkpoint& checkpoint) {
+  const auto tensors = checkpoint.tensors();
+  return config.audio && std::any_of(tensors.begin(), tensors.end(), [](const TensorView& tensor) {
+           return tensor.name.starts_with(kTowerPrefix);
+         });
 }
 
 }  // namespace reelfolio::engine::audio

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "engine/config.h"
+#include "engine/safetensors.h"
 
 namespace reelfolio::engine::audio {
 
@@ -25,5 +26,8 @@ struct AudioTensor {
 
 /// Every tensor that the tower reads (gemma4.md, section 2). config.audio must be there.
 std::vector<AudioTensor> audio_tensors(const ModelConfig& config);
+
+/// Whether there is an audio_config and any tensor of the tower: models are also stored without it.
+bool has_audio_tower(const ModelConfig& config, const Checkpoint& checkpoint);
 
 }  // namespace reelfolio::engine::audio

@@ -6,6 +6,8 @@
 #include <string>
 #include <utility>
 
+#include "engine/audio/audio_tower.h"
+#include "engine/audio/mel_features.h"
 #include "engine/error.h"
 #include "engine/text/decoder.h"
 #include "engine/vision/vision_tower.h"
@@ -152,6 +154,14 @@ TEST_CASE("synthetic checkpoint: it has every tensor that the vision tower wants
   for (const float value : soft_tokens.row(0)) REQUIRE(std::isfinite(value));
 }
 
+TEST_CASE("synthetic checkpoint: it has every tensor that the audio tower wants") {
+  const ModelConfig config = synthetic_config(small_shape());
+  const Checkpoint checkpoint = make_synthetic_checkpoint(config, "synthetic");
+  const audio::AudioTower tower(config, checkpoint, ops::WeightType::f32);
+  const MatrixBuffer soft_tokens = tower.encode(audio::mel_features(std::vector<float>(5000, 0.1F)).view());
+  for (const float value : soft_tokens.row(0)) REQUIRE(std::isfinite(value));
+}
+
 TEST_CASE("bench: items are cases and groups of cases") {
   for (const char* item : {"prefill", "decode", "image", "audio", "decode_4", "image_1120"}) {
     CAPTURE(item);
@@ -178,8 +188,8 @@ TEST_CASE("bench: a small synthetic model gives finite numbers for every case th
     for (const BenchCase& each : bench_cases()) {
       CAPTURE(std::string(each.name));
       const BenchMeasure* measure = result.find(each.name);
-      const bool expected =
-          each.name.starts_with("prefill") || each.name.starts_with("decode") || each.name == "image_70";
+      const bool expected = each.name.starts_with("prefill") || each.name.starts_with("decode") ||
+                            each.name == "image_70" || each.name == "audio_30s";
       REQUIRE((measure != nullptr) == expected);
       if (measure == nullptr) continue;
       CHECK(is_positive(measure->seconds));

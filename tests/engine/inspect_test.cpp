@@ -113,6 +113,35 @@ TEST_CASE("inspect: missing and misshapen tensors are listed, not thrown") {
   CHECK(found.problems.empty());
 }
 
+TEST_CASE("inspect: the audio tower is counted, checked, and may be left out") {
+  const ModelInspection whole = inspect_model(golden_path("text/e4b/model"));
+  INFO(inspection_text(whole));
+  CHECK(whole.usable());
+  CHECK(whole.audio_memory_f32_bytes > whole.audio_memory_bf16_bytes);
+  CHECK(whole.audio_memory_bf16_bytes > 100'000);
+  CHECK(inspection_text(whole).find("  with sound") != std::string::npos);
+  for (const std::string& name : whole.unused) CHECK(name.find("self_attn.") != std::string::npos);
+
+  const TempDir dir;
+  // A config with sound over a checkpoint that lacks most of the tower.
+  std::string config = kConfig;
+  config.insert(1, R"("audio_config": {"hidden_size": 4, "num_hidden_layers": 1, "num_attention_heads": 1,
+    "output_proj_dims": 4}, "boa_token_id": 1, "eoa_token_index": 2, "audio_token_id": 3,)");
+  write_model(dir, tensors());
+  dir.write("config.json", config);
+  const ModelInspection part = inspect_model(dir.path());
+  INFO(inspection_text(part));
+  CHECK_FALSE(part.usable());
+  CHECK(std::count(part.missing.begin(), part.missing.end(), "model.audio_tower.output_proj.weight") == 1);
+  CHECK(std::count(part.missing.begin(), part.missing.end(), "model.audio_tower.output_proj.bias") == 0);
+
+  std::vector<TensorSpec> without = tensors();
+  without.pop_back();
+  write_model(dir, without);
+  dir.write("config.json", config);
+  CHECK(inspect_model(dir.path()).usable());
+}
+
 TEST_CASE("inspect: every unreadable file is a problem of its own") {
   const TempDir dir;
   const ModelInspection empty = inspect_model(dir.path());

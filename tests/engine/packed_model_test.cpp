@@ -105,14 +105,54 @@ TEST_CASE("packed model: damage of any kind is refused with the reason") {
   CHECK(refusal(whole.substr(0, whole.size() / 2)).find("packed.safetensors: tensor '") == 0);
   CHECK(refusal("").find("packed.safetensors") == 0);
   std::string version = whole;
-  const std::size_t place = version.find("\"reelfolio.packed\":\"1\"");
+  const std::size_t place = version.find("\"reelfolio.packed\":\"2\"");
   REQUIRE(place != std::string::npos);
   version[place + 20] = '9';
   CHECK(refusal(version) ==
-        "packed.safetensors: is packed in version '9', expected '1'; pack the model again");
+        "packed.safetensors: is packed in version '9', expected '2'; pack the model again");
   std::string other = whole;
   const std::size_t weights = other.find("\"int4\"");
   REQUIRE(weights != std::string::npos);
   other[weights + 4] = '2';
   CHECK(refusal(other).find("bytes, expected") != std::string::npos);
+}
+
+TEST_CASE("packed model: the audio tower is packed, and read when there is sound to hear") {
+  const fs::path source = reelfolio::testing::golden_path("text/e4b/model");
+  const TempDir folder;
+  const fs::path target = folder.path() / "packed";
+  pack_model(source, target, ops::WeightType::int8, {}, {});
+  const Checkpoint packed = Checkpoint::open(target);
+  const auto key = "model.audio_tower.layers.0.feed_forward1.ffw_layer_1.linear.weight";
+  REQUIRE(packed.find(key) != nullptr);
+  CHECK(packed.find(key)->dtype == DType::u8);
+
+  auto clip = std::make_shared<AudioClip>();
+  for (int i = 0; i < 9000; ++i)
+    clip->samples.push_back(0.3F * static_cast<float>(i * i / 50 % 7 - 3) / 3.0F);
+  Request hears;
+  hears.messages = {{Role::user, {AudioPart{clip}, TextPart{"What is said?"}}}};
+  hears.max_tokens = 12;
+  Request reads = hears;
+  reads.messages.front().parts.erase(reads.messages.front().parts.begin());
+  const EngineOptions options{.weights = ops::WeightType::int8, .threads = 1};
+  const auto text = [](Engine& engine, const Request& request) {
+    return engine.answer({&request, 1}).front().text;
+  };
+  const auto plain = Engine::load(source, options);
+  CHECK(text(*Engine::load(target, options), hears) == text(*plain, hears));
+
+  // Damage there shows when it is read, not before.
+  const std::size_t place =
+      static_cast<std::size_t>(packed.find(key)->bytes.data() - packed.files().front().data.data()) +
+      packed.files().front().header.size() + 8;
+  std::fstream file(target / "packed.safetensors", std::ios::binary | std::ios::in | std::ios::out);
+  file.seekp(static_cast<std::streamoff>(place + 100));
+  file.put(static_cast<char>(0x55));
+  file.close();
+  const auto damaged = Engine::load(target, options);
+  CHECK(text(*damaged, reads) == text(*plain, reads));
+  CHECK_THROWS_WITH(text(*damaged, hears),
+                    "packed.safetensors: matrix '" + std::string(key) +
+                        "' does not match its checksum: the file is damaged or was copied in part");
 }
