@@ -289,15 +289,9 @@ class HistogramDetector : public Detector {
 
   void add_frame(double time_s, const BgrFrame& frame, std::vector<double>& cuts) override {
     if (!last_cut_s_) last_cut_s_ = time_s;
-    cv::cvtColor(as_mat(frame), yuv_, cv::COLOR_BGR2YUV);
     std::vector<double> counts(bins_, 0.0);
-    // Neighbouring pixels are alike: tables that take turns keep one count from waiting for the last.
-    std::array<std::array<std::uint32_t, 256>, 4> by_value{};
-    const std::uint8_t* pixel = yuv_.ptr<std::uint8_t>();
-    for (std::size_t i = 0; i < yuv_.total(); ++i) ++by_value[i % 4][pixel[3 * i]];
-    for (const auto& table : by_value) {
-      for (std::size_t v = 0; v < table.size(); ++v) counts[v * bins_ / 256] += table[v];
-    }
+    const std::array<std::uint32_t, 256> by_value = luma_histogram(frame);
+    for (std::size_t v = 0; v < by_value.size(); ++v) counts[v * bins_ / 256] += by_value[v];
     if (!before_.empty()) {
       difference_ = 1 - correlation(before_, counts);
       if (difference_ >= threshold_ && at_least(time_s - *last_cut_s_, min_scene_s_)) {
@@ -329,7 +323,6 @@ class HistogramDetector : public Detector {
   double threshold_;
   double min_scene_s_;
   std::size_t bins_;
-  cv::Mat yuv_;
   std::vector<double> before_;
   std::optional<double> last_cut_s_;
   double difference_ = 0;
@@ -392,6 +385,29 @@ class HashDetector : public Detector {
 };
 
 }  // namespace
+
+std::array<std::uint32_t, 256> luma_histogram(const BgrFrame& frame) {
+  constexpr std::uint32_t kShift = 14, kHalf = 1U << (kShift - 1);
+  constexpr std::uint32_t kBlue = 1868, kGreen = 9617, kRed = 4899;  // 0.114, 0.587, 0.299
+  const std::size_t total = static_cast<std::size_t>(frame.width) * frame.height;
+  const std::uint8_t* pixel = frame.pixels.data();
+  // Neighbouring pixels are alike: tables that take turns keep one count from waiting for the last.
+  constexpr std::size_t kTables = 4, kBlock = 256;
+  std::array<std::array<std::uint32_t, 256>, kTables> tables{};
+  std::array<std::uint8_t, kBlock> luma;
+  for (std::size_t begin = 0; begin < total; begin += kBlock) {
+    const std::size_t count = std::min(kBlock, total - begin);
+    for (std::size_t i = 0; i < count; ++i) {
+      const std::uint8_t* p = pixel + 3 * (begin + i);
+      luma[i] = static_cast<std::uint8_t>((kBlue * p[0] + kGreen * p[1] + kRed * p[2] + kHalf) >> kShift);
+    }
+    for (std::size_t i = 0; i < count; ++i) ++tables[i % kTables][luma[i]];
+  }
+  for (std::size_t t = 1; t < kTables; ++t) {
+    for (std::size_t v = 0; v < tables[0].size(); ++v) tables[0][v] += tables[t][v];
+  }
+  return tables[0];
+}
 
 double default_threshold(DetectorKind kind) {
   switch (kind) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string_view>
@@ -55,6 +56,10 @@ struct DetectorSettings {
 };
 
 double default_threshold(DetectorKind kind);
+
+/// How many pixels have each brightness: the Y of BT.601 in full range, to the number what OpenCV's
+/// COLOR_BGR2YUV gives, without the two planes that nothing reads.
+std::array<std::uint32_t, 256> luma_histogram(const BgrFrame& frame);
 
 /// State of one pass over one video. Not thread-safe.
 ///

@@ -1,6 +1,9 @@
 #include "stages/video/detectors.h"
 
 #include <algorithm>
+#include <array>
+#include <opencv2/core.hpp>
+#include <opencv2/imgproc.hpp>
 #include <random>
 #include <vector>
 
@@ -167,6 +170,25 @@ TEST_CASE("detectors: the histogram's difference is one minus a correlation") {
   // Two single bins of 128: the correlation is -1/127.
   detector->add_frame(2, grey(200), cuts);
   CHECK(detector->last_score() == Approx(1 + 1.0 / 127));
+}
+
+TEST_CASE("detectors: brightness is counted as OpenCV computes it") {
+  // Each frame holds all reds at one blue and green, so that a pixel that is off by one shows.
+  int different = 0;
+  for (int blue = 0; blue < 256; blue += 5) {
+    for (int green = 0; green < 256; green += 5) {
+      BgrFrame frame{257, 1, {}};
+      for (int i = 0; i < frame.width; ++i) {
+        for (const int v : {blue, green, i % 256}) frame.pixels.push_back(static_cast<std::uint8_t>(v));
+      }
+      cv::Mat yuv;
+      cv::cvtColor(cv::Mat(frame.height, frame.width, CV_8UC3, frame.pixels.data()), yuv, cv::COLOR_BGR2YUV);
+      std::array<std::uint32_t, 256> expected{};
+      for (int i = 0; i < frame.width; ++i) ++expected[yuv.ptr<std::uint8_t>()[3 * i]];
+      different += luma_histogram(frame) != expected ? 1 : 0;
+    }
+  }
+  CHECK(different == 0);
 }
 
 TEST_CASE("scene_tiler: scenes tile the video whatever the cuts, none longer than the maximum and a frame") {
