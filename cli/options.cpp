@@ -158,6 +158,12 @@ void add_password_file(CLI::App& app, std::optional<std::string>& file) {
   add_text(app, "--password-file", file, "FILE", "File whose first line is the password of encrypted PDFs");
 }
 
+void add_isolation(CLI::App& app, bool& isolate) {
+  app.add_flag_function(
+      "--no-isolation", [&isolate](std::int64_t) { isolate = false; },
+      "Decode in this process, for debugging: a file that crashes a decoder ends the program");
+}
+
 /// "prefill, decode, image, audio, prefill_512, decode_1, ...": groups, then single cases.
 std::vector<std::string> bench_items() {
   std::vector<std::string> groups;
@@ -298,6 +304,7 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
   add_text(*run_app, "--progress", run.progress, "MODE", "auto (default), plain, json or none");
   add_logging(*run_app, run.log_level, run.quiet);
   add_password_file(*run_app, run.password_file);
+  add_isolation(*run_app, run.isolate);
 
   CheckFlags check;
   CLI::App* check_app =
@@ -325,6 +332,7 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
   ask_app->add_flag("--thinking", ask.thinking, "Let the model think first; its thoughts go to stderr");
   add_logging(*ask_app, ask.log_level, ask.quiet);
   add_password_file(*ask_app, ask.password_file);
+  add_isolation(*ask_app, ask.isolate);
 
   BenchFlags bench;
   CLI::App* bench_app =

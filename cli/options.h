@@ -37,6 +37,7 @@ struct RunFlags {
   std::optional<std::size_t> limit;  ///< only the first so many inputs
   bool dry_run = false;
   bool explain = false;
+  bool isolate = true;
   std::optional<std::string> progress;
   std::optional<std::string> log_level;
   bool quiet = false;
@@ -61,6 +62,7 @@ struct AskFlags {
   std::optional<int> soft_tokens;
   int max_tokens = 256;
   bool thinking = false;
+  bool isolate = true;
   bool quiet = false;
   std::optional<std::string> log_level;
   std::optional<std::string> password_file;

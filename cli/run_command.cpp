@@ -16,6 +16,7 @@
 #include "cli/interrupts.h"
 #include "cli/load_engine.h"
 #include "cli/output_lock.h"
+#include "cli/start_decoders.h"
 #include "cli/unit_naming.h"
 #include "pipeline/display_text.h"
 #include "pipeline/explain.h"
@@ -103,10 +104,12 @@ void check_output(const std::filesystem::path& output, const pipeline::Graph& gr
 }
 
 /// The resolved graph, and under it, as comments, what would happen to each input.
-ExitCode dry_run(const pipeline::Graph& graph, const std::vector<pipeline::ListedInput>& inputs) {
+ExitCode dry_run(const pipeline::Graph& graph, const std::vector<pipeline::ListedInput>& inputs,
+                 const pipeline::RunOptions& options) {
   print(pipeline::graph_to_yaml(graph));
   print("\n# " + std::to_string(inputs.size()) + (inputs.size() == 1 ? " input" : " inputs") + "\n");
-  for (const pipeline::ListedInput& input : inputs) print("# " + pipeline::plan_input(graph, input) + "\n");
+  for (const pipeline::ListedInput& input : inputs)
+    print("# " + pipeline::plan_input(graph, input, options) + "\n");
   return ExitCode::ok;
 }
 
@@ -161,7 +164,14 @@ ExitCode run_command(const RunFlags& flags) {
   const pipeline::Graph graph = pipeline::build_graph(spec, settings.password_file);
   const std::filesystem::path output = graph.output_path.empty() ? "-" : graph.output_path;
   const std::vector<pipeline::ListedInput> inputs = list_inputs(graph, flags, output);
-  if (flags.dry_run) return dry_run(graph, inputs);
+  const stages::DecodePlan plan = decode_plan(graph);
+  if (flags.dry_run) {
+    const auto decoders =
+        start_decoders(plan, graph.limits.input, settings.password_file, flags.isolate, console);
+    pipeline::RunOptions options;
+    options.decoders = decoders.get();
+    return dry_run(graph, inputs, options);
+  }
   if (graph.needs_model() && graph.model.path.empty()) {
     throw pipeline::ConfigError(
         graph.file.string() +
@@ -170,7 +180,9 @@ ExitCode run_command(const RunFlags& flags) {
   check_output(output, graph, inputs, settings);
   if (inputs.empty()) console.warning("there are no inputs");
 
-  // Before any thread starts: they inherit that the signals are blocked.
+  // Before any thread starts: decoders shall have none, and threads inherit that the signals are blocked.
+  const auto decoders =
+      start_decoders(plan, graph.limits.input, settings.password_file, flags.isolate, console);
   const OutputLock lock(output);
   Interrupts interrupts(
       [&console] { console.info("stopping; inputs in flight are dropped (again: end at once)"); },
@@ -197,7 +209,10 @@ ExitCode run_command(const RunFlags& flags) {
                                                pipeline::terminal_info(STDERR_FILENO));
   ExplainingProgress explaining(graph, *display, std::cerr);
   pipeline::Progress& progress = flags.explain ? static_cast<pipeline::Progress&>(explaining) : *display;
-  report.summary = pipeline::run_graph(graph, inputs, engine.get(), *sink, progress, interrupts.token());
+  pipeline::RunOptions options;
+  options.decoders = decoders.get();
+  report.summary =
+      pipeline::run_graph(graph, inputs, engine.get(), *sink, progress, interrupts.token(), options);
 
   interrupts.stopped_in_time();
   const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - started;

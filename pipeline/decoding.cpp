@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "engine/tokenizer.h"
+#include "stages/decoder/isolated_decoder.h"
 
 namespace reelfolio::pipeline {
 
@@ -18,12 +19,12 @@ using stages::TimedStage;
 /// What one decoder thread holds: workers with what they have open, and the input in hand.
 class Decoder : private stages::DecodeEvents {
  public:
-  Decoder(RunState& state, const ProbeFunction& probe, const engine::Engine* engine)
+  Decoder(RunState& state, const RunOptions& options, const engine::Engine* engine)
       : state_(state),
-        probe_(probe),
+        probe_(options.probe),
         engine_(engine),
         timer_([&clock = state.clock] { return clock.now_s(); }, state.graph.stages.size()),
-        input_decoder_(state.plan, timer_) {}
+        thread_(make_decoder_thread(state.plan, timer_, options.decoders)) {}
   ~Decoder() override { add_costs(); }
   Decoder(const Decoder&) = delete;
   Decoder& operator=(const Decoder&) = delete;
@@ -35,7 +36,9 @@ class Decoder : private stages::DecodeEvents {
     try {
       if (open(listed)) {
         hand_over(GraphStage::kInputs, stages::Item{input_, nullptr, {}});
-        input_decoder_.decode(input_, *this);
+        thread_->decode(input_, *this);
+      } else {
+        thread_->forget();
       }
     } catch (const Cancelled&) {
       input_.reset();
@@ -57,10 +60,14 @@ class Decoder : private stages::DecodeEvents {
     const TimedStage timed(timer_, GraphStage::kInputs);
     timer_.count_item(GraphStage::kInputs);
     try {
-      input_ = std::make_shared<const stages::InputFile>(probe_(listed.path, listed.name));
+      input_ = std::make_shared<const stages::InputFile>(
+          probe_ ? probe_(listed.path, listed.name)
+                 : thread_->probe(listed.path, listed.name, [this] { return state_.is_stopping(); }));
     } catch (const ItemError& error) {
       failed(GraphStage::kInputs, nullptr, error.code(), error.what());
       return false;
+    } catch (const stages::DecoderServerError&) {
+      throw;
     } catch (const std::exception& error) {
       failed(GraphStage::kInputs, nullptr, kInternalError, error.what());
       return false;
@@ -202,16 +209,16 @@ class Decoder : private stages::DecodeEvents {
   const ProbeFunction& probe_;
   const engine::Engine* engine_;
   StageTimer timer_;
-  stages::InputDecoder input_decoder_;
+  std::unique_ptr<stages::DecoderThread> thread_;
   std::shared_ptr<InputRun> run_;
   std::shared_ptr<const stages::InputFile> input_;
 };
 
 }  // namespace
 
-void decode_inputs(RunState& state, const ProbeFunction& probe, const engine::Engine* engine) {
+void decode_inputs(RunState& state, const RunOptions& options, const engine::Engine* engine) {
   try {
-    Decoder decoder(state, probe, engine);
+    Decoder decoder(state, options, engine);
     while (const auto run = state.begin_next_input()) {
       decoder.decode(run, state.inputs[run->index]);
       state.end_decoding(*run);

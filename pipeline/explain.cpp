@@ -4,7 +4,7 @@
 
 #include "pipeline/display_text.h"
 #include "pipeline/names.h"
-#include "stages/probe.h"
+#include "stages/decoder/isolated_decoder.h"
 
 namespace reelfolio::pipeline {
 
@@ -62,8 +62,12 @@ std::string plan_input(const Graph& graph, const ListedInput& input, const RunOp
   if (!input.error.empty()) return name + failure("input.unreadable", input.error);
   stages::Item item;
   try {
+    const stages::DecodePlan plan = decode_plan(graph);
+    stages::StageTimer timer([] { return 0.0; }, plan.stages.size());
     item.input = std::make_shared<const stages::InputFile>(
-        options.probe ? options.probe(input.path, input.name) : stages::probe_input(input.path, input.name));
+        options.probe
+            ? options.probe(input.path, input.name)
+            : make_decoder_thread(plan, timer, options.decoders)->probe(input.path, input.name, {}));
   } catch (const stages::ItemError& error) {
     return name + failure(error.code(), error.what());
   }

@@ -12,6 +12,7 @@
 #include "engine/ops/matmul.h"
 #include "pipeline/graph_parser.h"
 #include "stages/decoder/decode.h"
+#include "stages/decoder/limits.h"
 #include "stages/stage.h"
 
 /// GraphSpec -> Graph: names resolved, types checked, defaults filled in, no cycles.
@@ -39,6 +40,7 @@ struct Limits {
   int inputs_in_flight = 64;                           ///< inputs begun but not yet written
   int batch = 16;                                      ///< sequences decoded together
   std::uint64_t cache_bytes = std::uint64_t{4} << 30;  ///< keys and values that they may come to
+  stages::DecoderLimits input{};                       ///< of one input; hold where it has its own process
 };
 
 /// One stage, checked. `from` holds indices into Graph::stages; kInputs stands for `inputs`.

@@ -30,8 +30,27 @@ ParamSpec count(std::string name, int default_value, int max) {
   return spec;
 }
 
+ParamSpec duration(std::string name, double default_value, double min) {
+  ParamSpec spec = param(std::move(name), ParamType::duration);
+  spec.default_value = default_value;
+  spec.min = min;
+  spec.max = 30 * 24 * 3600.0;
+  return spec;
+}
+
 std::vector<std::string> text_list(const stages::Params& params, const std::string& name) {
   return params.has(name) ? params.text_list(name) : std::vector<std::string>();
+}
+
+std::uint64_t read_input_memory(const SpecValue& value, const std::string& key) {
+  constexpr std::uint64_t kLeast = std::uint64_t{64} << 20U;
+  constexpr std::uint64_t kMost = std::uint64_t{1} << 40U;
+  const std::uint64_t bytes = read_size(value, key);
+  if (bytes < kLeast || bytes > kMost) {
+    throw ConfigError(value.where,
+                      "'" + key + "' is " + std::to_string(bytes) + " bytes, expected 64MiB to 1TiB");
+  }
+  return bytes;
 }
 
 }  // namespace
@@ -79,16 +98,20 @@ std::filesystem::path read_output_path(const SpecValue::Map& section) {
 
 Limits read_limits(const SpecValue::Map& section) {
   Limits limits;
-  const stages::Params params =
-      read_params(section,
-                  {count("decoders", limits.decoders, 256), param("queue_bytes", ParamType::text),
-                   count("inputs_in_flight", limits.inputs_in_flight, 100'000),
-                   count("batch", limits.batch, 256), param("cache_bytes", ParamType::text)},
-                  {}, "'limits'", {});
+  const stages::Params params = read_params(
+      section,
+      {count("decoders", limits.decoders, 256), param("queue_bytes", ParamType::text),
+       count("inputs_in_flight", limits.inputs_in_flight, 100'000), count("batch", limits.batch, 256),
+       param("cache_bytes", ParamType::text), duration("input_time", limits.input.time_s, 0.1),
+       duration("input_stall", limits.input.stall_s, 0.1), param("input_memory", ParamType::text)},
+      {}, "'limits'", {});
   limits.decoders = static_cast<int>(params.integer("decoders"));
   limits.inputs_in_flight = static_cast<int>(params.integer("inputs_in_flight"));
   limits.batch = static_cast<int>(params.integer("batch"));
+  limits.input.time_s = params.number("input_time");
+  limits.input.stall_s = params.number("input_stall");
   for (const SpecValue::MapEntry& entry : section) {
+    if (entry.key == "input_memory") limits.input.memory_bytes = read_input_memory(entry.value, entry.key);
     if (entry.key == "queue_bytes") limits.queue_bytes = read_size(entry.value, entry.key);
     if (entry.key == "cache_bytes") limits.cache_bytes = read_size(entry.value, entry.key);
   }

@@ -11,7 +11,6 @@
 #include "pipeline/answering.h"
 #include "pipeline/decoding.h"
 #include "pipeline/run_state.h"
-#include "stages/probe.h"
 
 namespace reelfolio::pipeline {
 
@@ -126,12 +125,6 @@ RunSummary run_graph(const Graph& graph, const std::vector<ListedInput>& inputs,
   if (graph.needs_model() && engine == nullptr)
     throw std::logic_error("the graph needs a model, and there is none");
   RunState state(graph, inputs, progress, options);
-  ProbeFunction probe = options.probe;
-  if (!probe) {
-    probe = [&](const std::filesystem::path& path, const std::string& name) {
-      return stages::probe_input(path, name, [&] { return state.is_stopping(); });
-    };
-  }
   std::vector<std::uint64_t> sizes;
   for (const ListedInput& input : inputs) sizes.push_back(input.size_bytes);
   state.report([&](Progress& each) { each.run_started(sizes); });
@@ -141,7 +134,7 @@ RunSummary run_graph(const Graph& graph, const std::vector<ListedInput>& inputs,
     Threads threads(state);
     const std::size_t decoders =
         std::min(static_cast<std::size_t>(std::max(graph.limits.decoders, 1)), inputs.size());
-    for (std::size_t i = 0; i < decoders; ++i) threads.start([&] { decode_inputs(state, probe, engine); });
+    for (std::size_t i = 0; i < decoders; ++i) threads.start([&] { decode_inputs(state, options, engine); });
     threads.start([&writer] { writer.work(); });
     const std::jthread ticker([&](std::stop_token ended) { tick_until(state, engine, ended); });
     Answering(state, engine).work();

@@ -13,6 +13,7 @@
 #include "pipeline/clock.h"
 #include "pipeline/graph.h"
 #include "pipeline/progress.h"
+#include "stages/decoder/server.h"
 #include "stages/stage.h"
 
 /// Runs a Graph over inputs: decoder threads run the transforms of one input each and feed
@@ -76,9 +77,12 @@ using ProbeFunction =
     std::function<stages::InputFile(const std::filesystem::path& path, const std::string& name)>;
 
 struct RunOptions {
-  ProbeFunction probe;           ///< empty: stages::probe_input
+  ProbeFunction probe;           ///< empty: what decodes the input looks at it
   const Clock* clock = nullptr;  ///< borrowed; null: steady_clock()
   History* history = nullptr;    ///< borrowed; null: every input is done anew
+  /// Borrowed; of the graph's decode_plan. Each input is decoded in a process of its own. Null: all in
+  /// this one.
+  stages::DecoderServer* decoders = nullptr;
 };
 
 /// `engine` may be null if the graph has no language stage. Throws OutputError and whatever

@@ -51,8 +51,8 @@ class SharedView {
   std::size_t size_ = 0;
 };
 
-/// At the start of the shared memory, in a page of its own, made by the parent. The process writes, the parent looks: hints for
-/// display and error records, no more.
+/// At the start of the shared memory, in a page of its own, made by the parent. The process writes, the
+/// parent looks: hints for display and error records, no more.
 struct SharedState {
   static constexpr std::size_t kBytes = 4096;
   std::atomic<std::int32_t> stage{-1};

@@ -4,6 +4,8 @@
 #include <new>
 #include <utility>
 
+#include "stages/probe.h"
+
 namespace reelfolio::stages {
 
 bool DecodePlan::takes(int stage, int source, ItemType type) const {
@@ -47,6 +49,11 @@ class InputDecoder::StageEmitter : public Emitter {
   int stage_;
   DecodeEvents& events_;
 };
+
+InputFile InputDecoder::probe(const std::filesystem::path& path, const std::string& name,
+                              const std::function<bool()>& stopped) {
+  return probe_input(path, name, stopped);
+}
 
 void InputDecoder::decode(const std::shared_ptr<const InputFile>& input, DecodeEvents& events) {
   input_ = input;

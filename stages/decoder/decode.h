@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <string>
@@ -103,18 +104,34 @@ constexpr const char* kInternalError = "internal.error";
 /// An input needs more memory than it may have, or than there is.
 constexpr const char* kMemoryLimit = "memory.limit";
 
-/// The workers of one decoder thread, with what they have open. Borrows plan and timer.
-/// Not thread-safe.
-class InputDecoder {
+/// What one decoder thread does with an input. Not thread-safe.
+class DecoderThread {
+ public:
+  virtual ~DecoderThread() = default;
+  /// As probe_input (probe.h).
+  virtual InputFile probe(const std::filesystem::path& path, const std::string& name,
+                          const std::function<bool()>& stopped) = 0;
+  /// Runs all transforms over `input`, that was probed last or any other. Throws Cancelled as soon as
+  /// `events` does, or soon after it says that it is stopped.
+  virtual void decode(const std::shared_ptr<const InputFile>& input, DecodeEvents& events) = 0;
+  /// What was probed last will not be decoded.
+  virtual void forget() {}
+};
+
+/// Decodes in the calling thread. Owns the workers, with what they have open; borrows plan and timer.
+class InputDecoder : public DecoderThread {
  public:
   InputDecoder(const DecodePlan& plan, StageTimer& timer)
       : plan_(plan), timer_(timer), workers_(plan.stages.size()) {}
+
+  InputFile probe(const std::filesystem::path& path, const std::string& name,
+                  const std::function<bool()>& stopped) override;
 
   /// Runs all transforms over `input`. An item goes to events first, then through the transforms
   /// that take it. What a transform cannot do becomes a failure of its unit or of the input; one
   /// that breaks down (an exception that is no ItemError) ends the work on this input.
   /// Throws Cancelled as soon as `events` does.
-  void decode(const std::shared_ptr<const InputFile>& input, DecodeEvents& events);
+  void decode(const std::shared_ptr<const InputFile>& input, DecodeEvents& events) override;
 
  private:
   class StageEmitter;

@@ -234,4 +234,10 @@ IsolatedDecoder::Ended IsolatedDecoder::how_it_ended() {
   return {kCrashed, "the decoder process ended with exit code " + std::to_string(code) + detail};
 }
 
+std::unique_ptr<DecoderThread> make_decoder_thread(const DecodePlan& plan, StageTimer& timer,
+                                                   DecoderServer* server) {
+  if (server != nullptr) return std::make_unique<IsolatedDecoder>(*server, timer);
+  return std::make_unique<InputDecoder>(plan, timer);
+}
+
 }  // namespace reelfolio::stages

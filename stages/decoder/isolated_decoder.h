@@ -21,21 +21,21 @@ namespace reelfolio::stages {
 ///   time.limit       it worked for longer than it may, or gave no sign of life for too long
 ///   memory.limit     it wanted more memory than it may have, or than the system had
 ///   decoder.crashed  anything else; the message says how
-class IsolatedDecoder {
+class IsolatedDecoder : public DecoderThread {
  public:
   IsolatedDecoder(DecoderServer& server, StageTimer& timer) : server_(server), timer_(timer) {}
 
   /// As probe_input; throws these codes as ItemError too. The content is read, hashed and told by its
   /// signature here; only containers are opened by FFmpeg, in the process that may decode them later.
   InputFile probe(const std::filesystem::path& path, const std::string& name,
-                  const std::function<bool()>& stopped);
+                  const std::function<bool()>& stopped) override;
 
   /// As InputDecoder::decode, for what was probed last or any other file. Throws Cancelled, within a
   /// fraction of a second after `events` says that it is stopped.
-  void decode(const std::shared_ptr<const InputFile>& input, DecodeEvents& events);
+  void decode(const std::shared_ptr<const InputFile>& input, DecodeEvents& events) override;
 
   /// Ends the process, if there is one, and closes the input.
-  void forget();
+  void forget() override;
 
  private:
   /// Why there will be no more messages.
@@ -59,5 +59,9 @@ class IsolatedDecoder {
   std::optional<SharedView> state_view_;
   double worked_s_ = 0;  ///< by the process
 };
+
+/// An IsolatedDecoder, or without a server an InputDecoder.
+std::unique_ptr<DecoderThread> make_decoder_thread(const DecodePlan& plan, StageTimer& timer,
+                                                   DecoderServer* server);
 
 }  // namespace reelfolio::stages

@@ -240,7 +240,7 @@ DecoderServer::~DecoderServer() {
   waitpid(pid_, nullptr, 0);
 }
 
-DecoderServer::Process DecoderServer::start(int input_fd) {
+DecoderServer::Process DecoderServer::start(int input_fd) try {
   auto [socket, their_socket] = socket_pair();
   auto [end, their_end] = socket_pair();
   auto [errors, their_errors] = pipe_that_does_not_block();
@@ -255,9 +255,11 @@ DecoderServer::Process DecoderServer::start(int input_fd) {
   const std::uint8_t please = 1;
   const std::lock_guard lock(mutex_);
   if (!send_message(control_.get(), {&please, 1}, fds)) {
-    throw std::runtime_error("the process that starts decoders has ended");
+    throw DecoderServerError("the process that starts decoders has ended");
   }
   return {std::move(socket), std::move(end), std::move(errors), std::move(memory)};
+} catch (const std::system_error& error) {
+  throw DecoderServerError("no decoder process can be started: " + std::string(error.what()));
 }
 
 }  // namespace reelfolio::stages

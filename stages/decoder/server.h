@@ -6,19 +6,20 @@
 #include <filesystem>
 #include <memory>
 #include <mutex>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "stages/decoder/channel.h"
 #include "stages/decoder/decode.h"
+#include "stages/decoder/limits.h"
 
 namespace reelfolio::stages {
 
-/// What one input may cost. Time counts only while its process works, not while it waits for room.
-struct DecoderLimits {
-  double time_s = 6 * 3600.0;
-  double stall_s = 600;                                  ///< without any sign of going on
-  std::uint64_t memory_bytes = std::uint64_t{4} << 30U;  ///< and as much of pictures on their way
+/// There can be no more decoder processes: a fault of no input.
+class DecoderServerError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
 };
 
 /// How a decoder process ended.
@@ -58,8 +59,7 @@ class DecoderServer {
     Descriptor errors;  ///< what it writes to stderr; reading does not block
     SharedMemory memory;
   };
-  /// Throws std::runtime_error if there is no server any more, std::system_error where
-  /// descriptors run out.
+  /// Throws DecoderServerError.
   Process start(int input_fd);
 
  private:

@@ -10,6 +10,7 @@
 #include <cmath>
 #include <cstring>
 #include <fstream>
+#include <map>
 #include <mutex>
 #include <utility>
 
@@ -37,6 +38,11 @@ std::string with_complaint(std::string message) {
   truncate_utf8(detail, 200);
   if (!detail.empty()) message += " (" + detail + ")";
   return message;
+}
+
+std::map<std::filesystem::path, std::string>& kept_passwords() {
+  static std::map<std::filesystem::path, std::string> kept;
+  return kept;
 }
 
 void append_utf8(std::string& text, char32_t code) {
@@ -149,6 +155,7 @@ engine::RgbImage to_rgb(const poppler::image& picture) {
 }  // namespace
 
 std::string read_password(const std::filesystem::path& path) {
+  if (const auto kept = kept_passwords().find(path); kept != kept_passwords().end()) return kept->second;
   std::ifstream file(path, std::ios::binary);
   std::string line;
   if (!file || !std::getline(file, line)) {
@@ -156,6 +163,10 @@ std::string read_password(const std::filesystem::path& path) {
   }
   if (!line.empty() && line.back() == '\r') line.pop_back();
   return line;
+}
+
+void keep_password(const std::filesystem::path& path) {
+  kept_passwords()[path] = read_password(path);
 }
 
 PdfDocument::PdfDocument(const std::filesystem::path& path, const std::filesystem::path& password_file) {

@@ -20,6 +20,10 @@ namespace reelfolio::stages {
 /// The first line of `path` without its end (LF or CRLF). Throws ItemError pdf.encrypted:
 /// it is read when an encrypted PDF needs it.
 std::string read_password(const std::filesystem::path& path);
+/// Reads it now; from then on read_password(path) gives that, here and in processes forked later, which
+/// need not be able to open it. For a pipe, too, that can be read once. Throws as read_password.
+/// Before threads use either.
+void keep_password(const std::filesystem::path& path);
 
 /// One opened PDF, through Poppler. Owns the document; one thread at a time, and threads may
 /// have documents of their own at once.

@@ -121,6 +121,9 @@ TEST_CASE("graph: errors of the sections beside the stages") {
   CHECK(with("inputs: {paths: {a: b}}") == "g.yaml:2:17: 'paths' is a map, expected text or a list of texts");
   CHECK(with("inputs: {paths: [a, [b]]}") == "g.yaml:2:21: 'paths' lists a list, expected text");
   CHECK(with("limits: {decoders: 0}") == "g.yaml:2:20: 'decoders' is 0, expected 1 to 256");
+  CHECK(with("limits: {input_memory: 63MiB}") ==
+        "g.yaml:2:24: 'input_memory' is 66060288 bytes, expected 64MiB to 1TiB");
+  CHECK_THAT(with("limits: {input_time: 0}"), Catch::Matchers::Contains("'input_time' is 0"));
   CHECK(with("limits: {decoders: two}") == "g.yaml:2:20: 'decoders' is 'two', expected a whole number");
   CHECK(with("limits: {queue_bytes: 5 miles}") ==
         "g.yaml:2:23: 'queue_bytes' is '5 miles', expected a size such as 4096, 512KiB or 2GB");
@@ -277,7 +280,8 @@ TEST_CASE("graph: the resolved graph parses again to the same graph") {
                   "  t: {use: transcribe, from: s}\n"),
       "version: 1\nmodel: {path: \"a b/m\", weights: f32}\ninputs: {paths: [\"-\", x], exclude: "
       "[\"*.tmp\"]}\n"
-      "output: {path: \"-\"}\nlimits: {decoders: 4, queue_bytes: 1GiB, inputs_in_flight: 2}\n"
+      "output: {path: \"-\"}\nlimits: {decoders: 4, queue_bytes: 1GiB, inputs_in_flight: 2, "
+      "input_time: 90s, input_stall: 2.5s, input_memory: 512MiB}\n"
       "stages: {s: {use: split_scenes, from: inputs}}\n"};
   for (const std::string& yaml : graphs) {
     const Graph first = build(yaml);
@@ -295,6 +299,9 @@ TEST_CASE("graph: the resolved graph parses again to the same graph") {
     CHECK(second.inputs.paths == first.inputs.paths);
     CHECK(second.output_path == first.output_path);
     CHECK(second.limits.queue_bytes == first.limits.queue_bytes);
+    CHECK(second.limits.input.time_s == first.limits.input.time_s);
+    CHECK(second.limits.input.stall_s == first.limits.input.stall_s);
+    CHECK(second.limits.input.memory_bytes == first.limits.input.memory_bytes);
   }
 }
 
