@@ -362,6 +362,8 @@ std::optional<stages::UnitKind> unit_kind(stages::ItemType type) {
   switch (type) {
     case ItemType::scene:
     case ItemType::frames:
+    case ItemType::heard_scene:
+    case ItemType::heard_frames:
       return stages::UnitKind::scene;
     case ItemType::page:
       return stages::UnitKind::page;

@@ -67,7 +67,7 @@ void RunState::end_decoding(InputRun& run) {
 }
 
 void RunState::enqueue(QueuedItem work) {
-  work.bytes = kItemBytes + work.item.picture_bytes() + work.item.text_bytes();
+  work.bytes = kItemBytes + work.item.media_bytes() + work.item.text_bytes();
   std::unique_lock lock(mutex);
   // An item larger than the whole bound goes alone.
   decoders_wake.wait(lock, [&] {

@@ -52,6 +52,10 @@ std::string_view item_type_name(ItemType type) {
       return "scenes";
     case ItemType::frames:
       return "scenes with frames";
+    case ItemType::heard_scene:
+      return "scenes with sound";
+    case ItemType::heard_frames:
+      return "scenes with frames and sound";
     case ItemType::page:
       return "pages";
     case ItemType::image:
@@ -68,6 +72,7 @@ std::optional<ItemType> item_type(const Item& item) {
   if (item.unit) {
     switch (item.unit->kind) {
       case UnitKind::scene:
+        if (item.sound) return item.pictures.empty() ? ItemType::heard_scene : ItemType::heard_frames;
         return item.pictures.empty() ? ItemType::scene : ItemType::frames;
       case UnitKind::page:
         return ItemType::page;
@@ -97,10 +102,13 @@ std::optional<ItemType> item_type(const Item& item) {
   return std::nullopt;
 }
 
-std::size_t Item::picture_bytes() const {
+std::size_t Item::media_bytes() const {
   std::size_t bytes = 0;
   for (const Picture& picture : pictures) {
     if (picture.image) bytes += picture.image->pixels.size();
+  }
+  if (sound) {
+    for (const SoundClip& clip : sound->clips) bytes += clip.audio->samples.size() * sizeof(float);
   }
   return bytes;
 }

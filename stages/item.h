@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/audio_clip.h"
 #include "engine/rgb_image.h"
 
 /// What travels on an edge of the graph.
@@ -71,22 +72,53 @@ struct Picture {
   std::optional<double> time_s;  ///< of a video frame, in the input's time
 };
 
+/// A piece of sound that a language stage may let the model hear.
+struct SoundClip {
+  std::shared_ptr<const engine::AudioClip> audio;  ///< engine::kLeastAudioSamples to kMostAudioSamples of it
+  double start_s = 0;                              ///< of its first sample, in the input's time
+  double end_s() const { return start_s + audio->duration_s(); }
+};
+
+/// What a stage found to hear in a unit.
+struct Sound {
+  std::vector<SoundClip> clips;  ///< ascending, none overlaps the next; empty: nothing to hear here
+  bool no_track = false;         ///< the input has no sound at all
+};
+
+/// Plain data: what travels between processes too.
 struct Item {
   std::shared_ptr<const InputFile> input;
   std::shared_ptr<const Unit> unit;  ///< null: the whole input
   std::vector<Picture> pictures;     ///< empty before a stage has attached some
+  /// Absent before a stage has attached some. A scene's sound may come in several items, in order,
+  /// each with the next part, so that long scenes need not be in memory as a whole.
+  std::optional<Sound> sound{};
 
-  /// Bytes of pixels, for the scheduler's memory bound.
-  std::size_t picture_bytes() const;
+  /// Bytes of pixels and samples, for the scheduler's memory bound.
+  std::size_t media_bytes() const;
   /// Bytes of the unit's text and words, for the same.
   std::size_t text_bytes() const;
 };
 
 /// The static type of what an edge carries; `Graph` checks stages against it.
-enum class ItemType { video, pdf, image_file, sound, text_file, scene, frames, page, image, clip, text };
+enum class ItemType {
+  video,
+  pdf,
+  image_file,
+  sound,
+  text_file,
+  scene,
+  frames,        ///< a scene with pictures
+  heard_scene,   ///< a scene with sound
+  heard_frames,  ///< a scene with pictures and sound
+  page,
+  image,
+  clip,  ///< with sound
+  text
+};
 std::string_view item_type_name(ItemType type);
 /// What an item is, for the stages that may take it. Null unit: by the kind of the input
-/// (none for unknown content); else by the kind of the unit, a scene with pictures being `frames`.
+/// (none for unknown content); else by the kind of the unit, and for scenes by what they carry.
 std::optional<ItemType> item_type(const Item& item);
 
 }  // namespace reelfolio::stages
