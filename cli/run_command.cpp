@@ -27,6 +27,7 @@
 #include "pipeline/run_report.h"
 #include "pipeline/scheduler.h"
 #include "stages/write_jsonl.h"
+#include "stages/write_subtitles.h"
 
 namespace reelfolio::cli {
 
@@ -113,6 +114,26 @@ ExitCode dry_run(const pipeline::Graph& graph, const std::vector<pipeline::Liste
   return ExitCode::ok;
 }
 
+/// Where the subtitles go; checked before anything is opened.
+std::filesystem::path subtitles_folder(const pipeline::Graph& graph, const std::filesystem::path& output) {
+  if (!graph.subtitles_folder.empty()) return graph.subtitles_folder;
+  if (output == "-") {
+    throw pipeline::ConfigError(
+        "the lines go to stdout, so subtitles need a folder of their own; add output: {subtitles_folder: "
+        "...}");
+  }
+  std::filesystem::path folder = output;
+  folder += ".subtitles";
+  return folder;
+}
+
+std::unique_ptr<stages::Sink> make_sink(const pipeline::Graph& graph, const std::filesystem::path& output) {
+  auto lines = stages::make_jsonl_sink(output, kinds_cut_twice(graph));
+  if (graph.subtitles.empty()) return lines;
+  return stages::make_subtitle_sink({graph.subtitles, subtitles_folder(graph, output), graph.transcripts()},
+                                    std::move(lines));
+}
+
 bool is_regular_output(const std::filesystem::path& output) {
   struct stat status {};
   return output != "-" && (stat(output.c_str(), &status) != 0 || S_ISREG(status.st_mode));
@@ -178,6 +199,7 @@ ExitCode run_command(const RunFlags& flags) {
         " names no model; give --model DIR, set REELFOLIO_MODEL, or add model: {path: ...}");
   }
   check_output(output, graph, inputs, settings);
+  if (!graph.subtitles.empty()) subtitles_folder(graph, output);
   if (inputs.empty()) console.warning("there are no inputs");
 
   // Before any thread starts: decoders shall have none, and threads inherit that the signals are blocked.
@@ -188,7 +210,7 @@ ExitCode run_command(const RunFlags& flags) {
       [&console] { console.info("stopping; inputs in flight are dropped (again: end at once)"); },
       [&lock] { lock.remove_file(); });
   // The output first: a place that cannot be written is known before a model is loaded.
-  const auto sink = stages::make_jsonl_sink(output, kinds_cut_twice(graph));
+  const auto sink = make_sink(graph, output);
 
   const auto started = std::chrono::steady_clock::now();
   pipeline::RunReport report;

@@ -5,13 +5,12 @@
 #include <string_view>
 
 #include "stages/record.h"
+#include "stages/text_width.h"
 
 /// Texts as a terminal shows them.
 namespace reelfolio::pipeline {
 
-/// Columns that UTF-8 text takes on a terminal: none for combining marks, two for East Asian
-/// wide characters and emoji, one for everything else (invalid bytes too).
-std::size_t display_width(std::string_view text);
+using stages::display_width;
 
 /// `text` in at most `columns` columns: its end, after "…" where it is cut (the end of a path
 /// tells files apart). Empty if not even that fits.

@@ -157,6 +157,48 @@ std::vector<Draft> read_stages(const GraphSpec& spec, std::span<const StageType>
   return drafts;
 }
 
+/// Puts the stage type that a type goes `through` before it, where a source gives what that one takes and
+/// the type itself does not: one for each source, named after it, in front of the first that needs it.
+void add_implied_stages(std::vector<Draft>& drafts, std::span<const StageType> types) {
+  const auto takes_any = [](const StageType& type, const std::vector<ItemType>& items) {
+    return std::any_of(type.accepts.begin(), type.accepts.end(),
+                       [&](ItemType t) { return contains(items, t); });
+  };
+  std::map<std::pair<std::string, std::string>, std::string> implied;  // stage type and source -> its name
+  for (std::size_t taker = 0; taker < drafts.size(); ++taker) {
+    const StageType* through = find_type(types, drafts[taker].type->through);
+    if (through == nullptr) continue;
+    for (std::size_t i = 0; i < drafts[taker].from.size(); ++i) {
+      const int source = drafts[taker].from[i];
+      const std::vector<ItemType> given = source == GraphStage::kInputs
+                                              ? std::vector<ItemType>(kInputTypes.begin(), kInputTypes.end())
+                                              : drafts[source].type->produces;
+      if (takes_any(*drafts[taker].type, given) || !takes_any(*through, given)) continue;
+      const std::string source_name =
+          source == GraphStage::kInputs ? std::string(kInputsName) : drafts[source].name;
+      const auto named = [&](const std::string& name) {
+        return std::find_if(drafts.begin(), drafts.end(), [&](const Draft& d) { return d.name == name; });
+      };
+      std::string& name = implied[{std::string(through->name), source_name}];
+      if (name.empty()) {
+        name = source_name + "_" + std::string(through->name);
+        while (named(name) != drafts.end()) name += "_";
+        const SourceLocation where = drafts[taker].from_where[i];
+        for (Draft& draft : drafts) {
+          for (int& from : draft.from) {
+            if (from >= static_cast<int>(taker)) ++from;
+          }
+        }
+        const int from = source >= static_cast<int>(taker) ? source + 1 : source;
+        drafts.insert(drafts.begin() + static_cast<std::ptrdiff_t>(taker),
+                      Draft{nullptr, name, where, through, {from}, {where}, {}});
+        ++taker;
+      }
+      drafts[taker].from[i] = static_cast<int>(named(name) - drafts.begin());
+    }
+  }
+}
+
 /// Stages with every source before its takers. Throws for a cycle, naming its path.
 std::vector<int> sorted_by_flow(const std::vector<Draft>& drafts) {
   enum class Mark { unseen, open, done };
@@ -194,10 +236,11 @@ std::vector<int> sorted_by_flow(const std::vector<Draft>& drafts) {
   return order;
 }
 
-/// What a draft (or `inputs`) gives to those that name it.
+/// What a draft (or `inputs`) gives to those that name it; the draft's `receives` is known.
 std::vector<ItemType> products(const std::vector<Draft>& drafts, int index) {
   if (index == GraphStage::kInputs) return {kInputTypes.begin(), kInputTypes.end()};
-  return drafts[index].type->produces;
+  const Draft& draft = drafts[index];
+  return draft.type->gives != nullptr ? draft.type->gives(draft.receives) : draft.type->produces;
 }
 
 /// " (put a sample_frames stage between)": which chains of stage types lead from `given` to `wanted`;
@@ -275,7 +318,9 @@ void check_flow(std::vector<Draft>& drafts, std::span<const StageType> types) {
       }
       if (passes_units) origins[index].insert(origins[source].begin(), origins[source].end());
     }
-    if (origins[index].empty()) origins[index].insert(index);
+    const bool takes_inputs =
+        std::find(draft.from.begin(), draft.from.end(), GraphStage::kInputs) != draft.from.end();
+    if (takes_inputs || origins[index].empty()) origins[index].insert(index);
   }
 }
 
@@ -333,6 +378,14 @@ GraphStage build_stage(const Draft& draft, const std::filesystem::path& folder,
 
 }  // namespace
 
+std::vector<std::string> Graph::transcripts() const {
+  std::vector<std::string> names;
+  for (const GraphStage& stage : stages) {
+    if (stage.type->name == "transcribe") names.push_back(stage.name);
+  }
+  return names;
+}
+
 bool Graph::needs_model() const {
   return std::any_of(stages.begin(), stages.end(),
                      [](const GraphStage& stage) { return stage.language != nullptr; });
@@ -345,16 +398,24 @@ Graph build_graph(const GraphSpec& spec, const std::filesystem::path& password_f
   graph.file = spec.file;
   graph.model = read_model_settings(spec.model);
   graph.inputs = read_input_settings(spec.inputs);
-  graph.output_path = read_output_path(spec.output);
+  OutputSettings output = read_output_settings(spec.output);
+  graph.output_path = std::move(output.path);
+  graph.subtitles = std::move(output.subtitles);
+  graph.subtitles_folder = std::move(output.subtitles_folder);
   graph.limits = read_limits(spec.limits);
   if (spec.stages.empty()) {
     throw ConfigError(SourceLocation{spec.file.string(), 0, 0}, "has no 'stages', expected at least one");
   }
   std::vector<Draft> drafts = read_stages(spec, types);
+  add_implied_stages(drafts, types);
   check_flow(drafts, types);
   std::filesystem::path folder = spec.file.parent_path();
   if (folder.empty()) folder = ".";
   for (const Draft& draft : drafts) graph.stages.push_back(build_stage(draft, folder, password_file));
+  if (!graph.subtitles.empty() && graph.transcripts().empty()) {
+    throw ConfigError(find_entry(spec.output, "subtitles")->key_where,
+                      "'subtitles' are made of what a transcribe stage hears, and there is none");
+  }
   return graph;
 }
 

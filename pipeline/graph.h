@@ -14,6 +14,7 @@
 #include "stages/decoder/decode.h"
 #include "stages/decoder/limits.h"
 #include "stages/stage.h"
+#include "stages/subtitle_cues.h"
 
 /// GraphSpec -> Graph: names resolved, types checked, defaults filled in, no cycles.
 ///
@@ -57,16 +58,21 @@ struct GraphStage {
 };
 
 /// Immutable. Stages stand in written order, with the implicit `images` stage
-/// (use: read_images, from: inputs) first where a stage names it in `from`.
+/// (use: read_images, from: inputs) first where a stage names it in `from`, and others that a stage
+/// type goes `through` before the stage that needs them ("scenes_split_audio").
 /// Borrows the table of stage types.
 struct Graph {
   std::filesystem::path file;
   ModelSettings model;
   InputSettings inputs;
   std::vector<GraphStage> stages;
-  std::filesystem::path output_path;  ///< empty: none named
+  std::filesystem::path output_path;              ///< empty: none named
+  std::vector<stages::SubtitleFormat> subtitles;  ///< written beside the output
+  std::filesystem::path subtitles_folder;         ///< empty: "<output_path>.subtitles"
   Limits limits;
 
+  /// Names of the stages whose results can be subtitles.
+  std::vector<std::string> transcripts() const;
   bool needs_model() const;  ///< true if any stage is a language stage
 };
 

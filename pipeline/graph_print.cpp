@@ -71,7 +71,16 @@ std::string graph_to_yaml(const Graph& graph) {
     }
   }
 
-  if (!graph.output_path.empty()) out += "output:\n  path: " + yaml_text(graph.output_path.string()) + "\n";
+  std::vector<std::string> subtitles;
+  for (const stages::SubtitleFormat format : graph.subtitles) {
+    subtitles.emplace_back(stages::subtitle_format_name(format));
+  }
+  out += "output:\n";
+  if (!graph.output_path.empty()) out += "  path: " + yaml_text(graph.output_path.string()) + "\n";
+  out += "  subtitles: " + yaml_paths(subtitles) + "\n";
+  if (!graph.subtitles_folder.empty()) {
+    out += "  subtitles_folder: " + yaml_text(graph.subtitles_folder.string()) + "\n";
+  }
   out += "limits:\n";
   out += "  decoders: " + std::to_string(graph.limits.decoders) + "\n";
   out += "  queue_bytes: " + std::to_string(graph.limits.queue_bytes) + "\n";
@@ -98,7 +107,8 @@ std::string graph_to_dot(const Graph& graph) {
       std::string label;
       for (stages::ItemType type : stage.receives) {
         if (source != GraphStage::kInputs) {
-          const auto& made = graph.stages[source].type->produces;
+          const stages::StageType& from = *graph.stages[source].type;
+          const auto made = from.gives != nullptr ? from.gives(graph.stages[source].receives) : from.produces;
           if (std::find(made.begin(), made.end(), type) == made.end()) continue;
         } else if (type > stages::ItemType::text_file) {
           continue;

@@ -91,9 +91,28 @@ InputSettings read_input_settings(const SpecValue::Map& section) {
   return settings;
 }
 
-std::filesystem::path read_output_path(const SpecValue::Map& section) {
-  const stages::Params params = read_params(section, {param("path", ParamType::path)}, {}, "'output'", {});
-  return params.has("path") ? std::filesystem::path(params.text("path")) : std::filesystem::path();
+OutputSettings read_output_settings(const SpecValue::Map& section) {
+  const stages::Params params =
+      read_params(section,
+                  {param("path", ParamType::path), param("subtitles", ParamType::text_list),
+                   param("subtitles_folder", ParamType::path)},
+                  {}, "'output'", {});
+  OutputSettings settings;
+  if (params.has("path")) settings.path = params.text("path");
+  if (params.has("subtitles_folder")) settings.subtitles_folder = params.text("subtitles_folder");
+  for (const std::string& name : text_list(params, "subtitles")) {
+    const auto format = stages::find_subtitle_format(name);
+    if (!format) {
+      const auto entry =
+          std::find_if(section.begin(), section.end(), [](const auto& e) { return e.key == "subtitles"; });
+      throw ConfigError(entry->value.where, "'subtitles' names " + in_quotes(name) + ", expected srt or vtt");
+    }
+    if (std::find(settings.subtitles.begin(), settings.subtitles.end(), *format) ==
+        settings.subtitles.end()) {
+      settings.subtitles.push_back(*format);
+    }
+  }
+  return settings;
 }
 
 Limits read_limits(const SpecValue::Map& section) {

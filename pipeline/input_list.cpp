@@ -131,7 +131,8 @@ class Lister {
       const std::string folder = prefix + below;
       std::vector<FolderEntry> entries;
       if (const int error = read_folder(folder, entries); error != 0) {
-        found.push_back({below.empty() ? root : folder.substr(0, folder.size() - 1), stages::system_message(error)});
+        found.push_back(
+            {below.empty() ? root : folder.substr(0, folder.size() - 1), stages::system_message(error)});
       }
       const bool holds_output = is_output_folder(folder);
       for (const FolderEntry& entry : entries) visit(entry, prefix, below, holds_output, folders, found);
@@ -148,13 +149,13 @@ class Lister {
              std::vector<std::string>& folders, std::vector<Found>& found) const {
     const std::string path_below = below + entry.name;
     if (matches(options_.exclude, entry.name, path_below)) return;
+    if (holds_output && is_output(entry.name)) return;
     if (entry.kind == FileKind::folder) {
       folders.push_back(path_below + "/");
       return;
     }
     if (entry.kind == FileKind::other) return;
     if (!options_.include.empty() && !matches(options_.include, entry.name, path_below)) return;
-    if (holds_output && is_output(entry.name)) return;
     std::string error;
     if (entry.kind == FileKind::link) {
       struct stat target {};

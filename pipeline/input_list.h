@@ -18,8 +18,9 @@ struct ListOptions {
   /// `exclude` matches is not entered. A file that is named itself is always taken.
   std::vector<std::string> include;  ///< empty: every file
   std::vector<std::string> exclude;
-  /// This file and those beside it whose names begin with its name and a dot (the partial
-  /// output, the run report, the ledger) are no inputs when found in a folder. May be empty.
+  /// This file and what stands beside it under a name that begins with its name and a dot (the partial
+  /// output, the run report, the ledger, the folder of subtitles) is no input when found in a folder. May be
+  /// empty.
   std::filesystem::path output;
   std::optional<std::size_t> limit;  ///< the first so many
 };

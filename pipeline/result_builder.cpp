@@ -41,7 +41,13 @@ void ResultBuilder::add_attempt(const stages::Unit& unit) {
 }
 
 void ResultBuilder::add_result(int stage, const stages::Unit& unit, stages::Json value) {
-  units_[key_of(unit)].results.emplace(stage, std::move(value));
+  std::map<int, stages::Json>& results = units_[key_of(unit)].results;
+  const auto earlier = results.find(stage);
+  if (earlier == results.end()) {
+    results.emplace(stage, std::move(value));
+  } else {
+    earlier->second = graph_.stages[stage].language->joined(std::move(earlier->second), std::move(value));
+  }
 }
 
 void ResultBuilder::add_error(int stage, std::shared_ptr<const stages::Unit> unit, std::string code,

@@ -32,6 +32,7 @@ class ResultBuilder {
   void add_frames(const stages::Unit& unit, const std::vector<stages::Picture>& pictures);
   /// `stage`: index in the graph. It is going to be asked about the unit.
   void add_attempt(const stages::Unit& unit);
+  /// Joins it with what the stage made of earlier items of this unit.
   void add_result(int stage, const stages::Unit& unit, stages::Json value);
   /// `stage`: index in the graph or GraphStage::kInputs.
   void add_error(int stage, std::shared_ptr<const stages::Unit> unit, std::string code, std::string message);

@@ -1,44 +1,17 @@
 #include "pipeline/run_report.h"
 
-#include <fcntl.h>
 #include <sched.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstdlib>
 #include <fstream>
 #include <string_view>
 
-#include "stages/system_message.h"
-#include "stages/write_jsonl.h"
+#include "stages/atomic_file.h"
 
 namespace reelfolio::pipeline {
-
-namespace {
-
-/// A file descriptor that closes itself.
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  ~Descriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
-
-[[noreturn]] void fail(const std::filesystem::path& path, int error) {
-  throw stages::OutputError(path.string() + ": cannot be written: " + stages::system_message(error), false);
-}
-
-}  // namespace
 
 Machine this_machine() {
   Machine machine;
@@ -110,35 +83,7 @@ std::filesystem::path run_report_path(const std::filesystem::path& output) {
 }
 
 void write_run_report(const std::filesystem::path& path, const RunReport& report) {
-  const std::string text = run_report_json(report);
-  std::filesystem::path folder = path.parent_path();
-  if (folder.empty()) folder = ".";
-  std::string temporary = (folder / ("." + path.filename().string() + ".XXXXXX")).string();
-  {
-    const Descriptor file(::mkostemp(temporary.data(), O_CLOEXEC));
-    if (file.get() < 0) fail(path, errno);
-    int error = 0;
-    for (std::size_t done = 0; done < text.size() && error == 0;) {
-      const ssize_t wrote = ::write(file.get(), text.data() + done, text.size() - done);
-      if (wrote >= 0) {
-        done += static_cast<std::size_t>(wrote);
-      } else if (errno != EINTR) {
-        error = errno;
-      }
-    }
-    // mkostemp makes files that only their owner reads; a report is as public as its output.
-    const mode_t mask = ::umask(0);
-    ::umask(mask);
-    if (error == 0 && ::fchmod(file.get(), 0666 & ~mask) != 0) error = errno;
-    if (error == 0 && ::fsync(file.get()) != 0) error = errno;
-    if (error == 0 && ::rename(temporary.c_str(), path.c_str()) != 0) error = errno;
-    if (error != 0) {
-      ::unlink(temporary.c_str());
-      fail(path, error);
-    }
-  }
-  const Descriptor directory(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (directory.get() < 0 || (::fsync(directory.get()) != 0 && errno != EINVAL)) fail(path, errno);
+  stages::write_file_atomically(path, run_report_json(report));
 }
 
 }  // namespace reelfolio::pipeline

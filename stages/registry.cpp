@@ -1,9 +1,11 @@
 #include <algorithm>
 
+#include "stages/audio/split_audio.h"
 #include "stages/image/read_images.h"
 #include "stages/language/ask.h"
 #include "stages/language/caption.h"
 #include "stages/language/extract.h"
+#include "stages/language/transcribe.h"
 #include "stages/pdf/render_pages.h"
 #include "stages/stage.h"
 #include "stages/text/read_text.h"
@@ -22,7 +24,9 @@ std::span<const StageType> stage_types() {
     rows.push_back(read_text_type());
     rows.push_back(render_pages_type());
     rows.push_back(sample_frames_type());
+    rows.push_back(split_audio_type());
     rows.push_back(split_scenes_type());
+    rows.push_back(transcribe_type());
     return rows;
   }();
   return types;

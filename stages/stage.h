@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <memory>
 #include <span>
+#include <stdexcept>
 #include <stop_token>
 #include <string>
 #include <string_view>
@@ -84,8 +85,8 @@ struct UnitValue {
 class LanguageStage {
  public:
   virtual ~LanguageStage() = default;
-  /// Requests for one item that carries pictures (or text). At least one.
-  /// Throws ItemError if the item cannot be asked about.
+  /// Requests for one item that carries pictures, sound or text. There may be none: the result
+  /// is known without the model then (silence). Throws ItemError if the item cannot be asked about.
   virtual std::vector<engine::Request> requests(const Item& item) const = 0;
   /// The value under the stage's name in the unit's line. `answers` belong to `requests(item)`.
   virtual Json result(const Item& item, std::span<const engine::Answer> answers) const = 0;
@@ -99,6 +100,13 @@ class LanguageStage {
   /// What influences results beside the parameters and the files that they name (pictures that
   /// such a file refers to), as a hash; empty: nothing.
   virtual std::string fingerprint() const { return {}; }
+  /// The value of a unit that came in several items (Item::sound): that of the earlier ones with
+  /// that of the next. Stages that take no such items never see the call.
+  virtual Json joined(Json earlier, Json next) const {
+    (void)earlier;
+    (void)next;
+    throw std::logic_error("a unit came in two items to a stage that takes one");
+  }
 };
 
 /// Where finished inputs go, in input order. Called from one thread.
@@ -117,6 +125,11 @@ struct StageType {
   std::string_view help;  ///< one sentence
   std::vector<ItemType> accepts;
   std::vector<ItemType> produces;  ///< empty for language stages
+  /// What of `produces` it makes of what it receives; null: all of it.
+  std::vector<ItemType> (*gives)(const std::vector<ItemType>& receives) = nullptr;
+  /// A stage type that the graph puts in front where a source gives nothing that this type takes
+  /// and that one does; empty: none.
+  std::string_view through{};
   std::vector<ParamSpec> params;
   /// Exactly one of the two is set. They throw ParamError.
   std::unique_ptr<Transform> (*make_transform)(const Params&, const StageContext&) = nullptr;

@@ -212,8 +212,8 @@ void AudioReader::place_frame() {
   resampler_.add(mono_, ready_);
 }
 
-/// How many samples of frame_, which is at `time_s`, are there already; none where silence comes first, which is
-/// then in place.
+/// How many samples of frame_, which is at `time_s`, are there already; none where silence comes first, which
+/// is then in place.
 std::optional<int> AudioReader::samples_to_skip(double time_s) {
   double ahead_s = time_s - end_s();
   if (is_new_clock(time_s, ahead_s)) {
@@ -243,8 +243,8 @@ std::optional<int> AudioReader::samples_to_skip(double time_s) {
     added_silence_s_ += static_cast<double>(gap) / kSampleRate;
     return std::nullopt;
   }
-  const auto skip = static_cast<int>(
-      std::llround(std::min(-ahead_s, 2 * kLongestOverlapS) * frame_->sample_rate));
+  const auto skip =
+      static_cast<int>(std::llround(std::min(-ahead_s, 2 * kLongestOverlapS) * frame_->sample_rate));
   if (skip < frame_->nb_samples) {
     overlapped_s_ = 0;
   } else {
@@ -258,8 +258,7 @@ bool AudioReader::is_new_clock(double time_s, double ahead_s) const {
   if (added_silence_s_ + ahead_s > kMostSilenceS) return true;
   if (ahead_s <= kLongestPauseS) return false;
   if (jumps_allowed_ && seen_frame_ && output_end() > 0) return true;
-  const bool declared =
-      length_s() && format_->duration_estimation_method == AVFMT_DURATION_FROM_STREAM;
+  const bool declared = length_s() && format_->duration_estimation_method == AVFMT_DURATION_FROM_STREAM;
   return declared && time_s > *length_s() + kLongestPauseS;
 }
 
@@ -280,7 +279,8 @@ std::optional<double> AudioReader::declared_end_s() const {
   if (format_->duration_estimation_method != AVFMT_DURATION_FROM_STREAM || jump_s_ != 0) return std::nullopt;
   if (stream_->duration != AV_NOPTS_VALUE && stream_->duration > 0) {
     const std::int64_t start = stream_->start_time != AV_NOPTS_VALUE ? stream_->start_time : 0;
-    return static_cast<double>(start + stream_->duration) * av_q2d(stream_->time_base) - origin_s_.value_or(0);
+    return static_cast<double>(start + stream_->duration) * av_q2d(stream_->time_base) -
+           origin_s_.value_or(0);
   }
   if (format_->nb_streams == 1) return length_s();
   return std::nullopt;

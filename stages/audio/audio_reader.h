@@ -80,9 +80,9 @@ class AudioReader {
   std::vector<float> mono_;
   std::vector<float> ready_;  // resampled, not yet given
   std::int64_t given_ = 0;
-  std::int64_t silence_ = 0;   // zeros to be given after ready_
-  bool frame_waits_ = false;   // frame_ comes after that silence
-  bool in_stretch_ = false;    // sound without a gap, which one run of the resampler covers
+  std::int64_t silence_ = 0;  // zeros to be given after ready_
+  bool frame_waits_ = false;  // frame_ comes after that silence
+  bool in_stretch_ = false;   // sound without a gap, which one run of the resampler covers
   double stretch_start_s_ = 0;
   std::int64_t stretch_samples_ = 0;  // at the track's rate
 

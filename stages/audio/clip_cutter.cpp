@@ -13,7 +13,7 @@ namespace {
 constexpr std::size_t kFrame = engine::kAudioSampleRate / 100;  // samples
 constexpr std::size_t kPauseFrames = 30;
 constexpr std::size_t kLoudFrames = 5;
-constexpr double kAsQuiet = 2;        // 3 dB
+constexpr double kAsQuiet = 2;         // 3 dB
 constexpr double kQuietEnough = 1e-7;  // mean square, -70 dB
 
 /// Mean squares of 10 ms frames, as sums that begin with 0: element i is the sum of the first i.

@@ -149,7 +149,8 @@ void Resampler::begin(int rate) {
   }
   rate_ = rate;
   if (context_ && swr_init(context_.get()) < 0) {
-    throw ItemError("audio.unsupported", "cannot resample from " + std::to_string(rate) + " samples a second");
+    throw ItemError("audio.unsupported",
+                    "cannot resample from " + std::to_string(rate) + " samples a second");
   }
 }
 
@@ -178,10 +179,10 @@ void Resampler::convert(const float* samples, int count, std::vector<float>& out
 
 void Resampler::finish(std::vector<float>& out) {
   if (context_) convert(nullptr, 0, out);
-  const auto wanted = static_cast<std::int64_t>(
-      std::llround(static_cast<double>(taken_) * engine::kAudioSampleRate / rate_));
-  out.resize(static_cast<std::size_t>(std::max<std::int64_t>(
-      static_cast<std::int64_t>(out.size()) + wanted - given_, 0)));
+  const auto wanted =
+      static_cast<std::int64_t>(std::llround(static_cast<double>(taken_) * engine::kAudioSampleRate / rate_));
+  out.resize(static_cast<std::size_t>(
+      std::max<std::int64_t>(static_cast<std::int64_t>(out.size()) + wanted - given_, 0)));
   given_ = wanted;
 }
 

@@ -92,9 +92,9 @@ class SplitAudioWorker final : public Transform::Worker {
     emit_clips();
     const std::vector<ItemError> problems = reader_->take_problems();
     if (index == 0) {
-      throw ItemError("audio.no_samples", problems.empty() ? "no sound can be decoded"
-                                                           : "no sound can be decoded: " +
-                                                                 std::string(problems.front().what()));
+      throw ItemError("audio.no_samples",
+                      problems.empty() ? "no sound can be decoded"
+                                       : "no sound can be decoded: " + std::string(problems.front().what()));
     }
     for (const ItemError& problem : problems) out.error(problem, nullptr);
   }
@@ -149,8 +149,8 @@ class SplitAudioWorker final : public Transform::Worker {
   /// Readies the reader for the scene. False: the file has an error, which is reported.
   bool open_for(const Item& item, Emitter& out) {
     if (input_ != item.input) end_input();
-    const bool behind =
-        reader_ && reader_->position() - static_cast<std::int64_t>(piece_.size()) > sample_at(item.unit->start_s);
+    const bool behind = reader_ && reader_->position() - static_cast<std::int64_t>(piece_.size()) >
+                                       sample_at(item.unit->start_s);
     if (!failed_ && (input_ != item.input || behind)) {
       input_ = item.input;
       try {
@@ -172,7 +172,8 @@ class SplitAudioWorker final : public Transform::Worker {
       const auto begin = std::clamp<std::int64_t>(from - first, 0, static_cast<std::int64_t>(piece_.size()));
       const auto end = std::clamp<std::int64_t>(to - first, begin, static_cast<std::int64_t>(piece_.size()));
       if (end > begin) {
-        take(std::span(piece_).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin)));
+        take(std::span(piece_).subspan(static_cast<std::size_t>(begin),
+                                       static_cast<std::size_t>(end - begin)));
       }
       if (reader_->position() >= to) {
         // What belongs to the next scene.
@@ -218,22 +219,24 @@ StageType split_audio_type() {
   type.produces = {ItemType::clip, ItemType::heard_scene, ItemType::heard_frames};
   type.gives = [](const std::vector<ItemType>& receives) {
     std::vector<ItemType> gives;
-    for (const ItemType type : receives) {
-      const ItemType given = type == ItemType::scene    ? ItemType::heard_scene
-                             : type == ItemType::frames ? ItemType::heard_frames
-                                                        : ItemType::clip;
+    for (const ItemType received : receives) {
+      const ItemType given = received == ItemType::scene    ? ItemType::heard_scene
+                             : received == ItemType::frames ? ItemType::heard_frames
+                                                            : ItemType::clip;
       if (std::find(gives.begin(), gives.end(), given) == gives.end()) gives.push_back(given);
     }
     return gives;
   };
   const auto duration = [](std::string name, std::string help, double default_value, double min, double max) {
-    return ParamSpec{std::move(name), ParamType::duration, std::move(help), default_value, false, {}, min, max};
+    return ParamSpec{
+        std::move(name), ParamType::duration, std::move(help), default_value, false, {}, min, max};
   };
   type.params = {
       duration("max_clip", "longest clip; the model hears 30 s at once", 30.0, 1.0, 30.0),
-      duration("min_clip", "a longer sound is cut at the quietest place between this and max_clip", 10.0, 0.5, 30.0),
-      duration("max_heard", "scenes with frames: how much of their sound goes with them, from the start on", 60.0,
-               1.0, 3600.0),
+      duration("min_clip", "a longer sound is cut at the quietest place between this and max_clip", 10.0, 0.5,
+               30.0),
+      duration("max_heard", "scenes with frames: how much of their sound goes with them, from the start on",
+               60.0, 1.0, 3600.0),
   };
   for (ParamSpec& spec : track_params()) type.params.push_back(std::move(spec));
   type.make_transform = [](const Params& params, const StageContext& context) -> std::unique_ptr<Transform> {
@@ -243,7 +246,8 @@ StageType split_audio_type() {
     settings.min_clip_s = params.number("min_clip");
     settings.max_heard_s = params.number("max_heard");
     settings.track = track_choice_of(params);
-    if (settings.min_clip_s > settings.max_clip_s) throw ParamError("min_clip", "must not be more than max_clip");
+    if (settings.min_clip_s > settings.max_clip_s)
+      throw ParamError("min_clip", "must not be more than max_clip");
     return std::make_unique<SplitAudio>(std::move(settings));
   };
   return type;

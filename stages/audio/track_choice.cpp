@@ -118,8 +118,8 @@ AVStream* choose_track(AVFormatContext& format, const TrackChoice& choice) {
   std::copy_if(tracks.begin(), tracks.end(), std::back_inserter(matching),
                [](const AVStream* track) { return language_of(*track).empty(); });
   if (!matching.empty()) return best_of(matching);
-  throw ItemError("audio.no_track", "no sound track is in the language asked for, the file has " +
-                                        track_list(tracks));
+  throw ItemError("audio.no_track",
+                  "no sound track is in the language asked for, the file has " + track_list(tracks));
 }
 
 }  // namespace reelfolio::stages

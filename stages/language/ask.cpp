@@ -149,9 +149,11 @@ class Ask final : public LanguageStage {
 StageType ask_type() {
   StageType type;
   type.name = "ask";
-  type.help = "Answers questions about the pictures or the text of a unit.";
-  type.accepts = {ItemType::frames, ItemType::page, ItemType::image, ItemType::text};
+  type.help = "Answers questions about what is seen, heard or read in a unit.";
+  type.accepts = {ItemType::frames, ItemType::heard_frames, ItemType::page,
+                  ItemType::image,  ItemType::clip,         ItemType::text};
   type.params = generation_params(kDefaults);
+  type.params.push_back(mode_param());
   type.params.insert(type.params.begin(),
                      {{.name = "questions",
                        .type = ParamType::text_map,

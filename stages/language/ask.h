@@ -4,8 +4,8 @@
 
 namespace reelfolio::stages {
 
-/// `ask`: questions about the pictures or the text of a unit, one request each (and sample); the
-/// requests begin with the same pictures, so that the engine reads them once.
+/// `ask`: questions about the pictures, the sound or the text of a unit, one request each (and sample);
+/// the requests begin with the same pictures and sounds, so that the engine reads them once.
 ///
 /// Result with `questions`: {name: {"text", "finish_reason"}, ...} in the graph's order.
 /// Result with `question`: {"text", "finish_reason"}. Where they are asked for, between the

@@ -43,9 +43,10 @@ class Caption final : public LanguageStage {
 StageType caption_type() {
   StageType type;
   type.name = "caption";
-  type.help = "Describes the pictures of a unit.";
-  type.accepts = {ItemType::frames, ItemType::page, ItemType::image};
+  type.help = "Describes what is seen and heard in a unit.";
+  type.accepts = {ItemType::frames, ItemType::heard_frames, ItemType::page, ItemType::image, ItemType::clip};
   type.params = generation_params(kDefaults);
+  type.params.push_back(mode_param());
   type.make_language = [](const Params& params,
                           const StageContext& context) -> std::unique_ptr<LanguageStage> {
     return std::make_unique<Caption>(params, context);

@@ -2,6 +2,7 @@
 
 #include <openssl/sha.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdint>
@@ -169,6 +170,19 @@ bool is_good_text_layer(std::string_view text) {
   return shown >= kMinCharacters && meaningless * 50 <= shown && letters * 2 >= shown;
 }
 
+ParamSpec mode_param() {
+  ParamSpec spec;
+  spec.name = "mode";
+  spec.type = ParamType::choice;
+  spec.help =
+      "how a scene's frames are shown: frames, as pictures; video, as the model's release shows videos, each "
+      "with "
+      "its time in the scene before it";
+  spec.default_value = std::string("frames");
+  spec.choices = {"frames", "video"};
+  return spec;
+}
+
 std::string read_text_param(const Params& params, const StageContext& context, const std::string& param) {
   const std::filesystem::path written = params.text(param);
   const std::filesystem::path path = written.is_absolute() ? written : context.graph_folder / written;
@@ -189,7 +203,8 @@ std::string read_text_param(const Params& params, const StageContext& context, c
 Generation::Generation(const Params& params, const StageContext& context, const PromptDefaults& defaults)
     : max_tokens_(static_cast<int>(params.integer("max_tokens"))),
       thinking_(params.boolean("thinking")),
-      keep_thinking_(params.boolean("keep_thinking")) {
+      keep_thinking_(params.boolean("keep_thinking")),
+      as_video_(params.has("mode") && params.text("mode") == "video") {
   prompt_text_ = params.text("prompt");
   prompt_param_ = "prompt";
   if (params.has("prompt_file")) {
@@ -239,21 +254,36 @@ Generation::Generation(const Params& params, const StageContext& context, const 
   }
 }
 
+std::vector<engine::Part> Generation::seen_and_heard(const Item& item, bool shows_pictures) const {
+  std::vector<engine::Part> parts;
+  engine::VideoPart video;
+  for (const Picture& picture : item.pictures) {
+    if (!shows_pictures) break;
+    const int soft_tokens = soft_tokens_.value_or(picture.soft_tokens);
+    if (as_video_ && picture.time_s && item.unit) {
+      // A frame that stands for the start of its scene may have begun before it.
+      video.frames.push_back({picture.image, std::max(*picture.time_s - item.unit->start_s, 0.0)});
+      video.soft_tokens = soft_tokens;
+    } else {
+      parts.emplace_back(engine::ImagePart{picture.image, soft_tokens});
+    }
+  }
+  if (!video.frames.empty()) parts.emplace_back(std::move(video));
+  if (item.sound) {
+    for (const SoundClip& clip : item.sound->clips) parts.emplace_back(engine::AudioPart{clip.audio});
+  }
+  return parts;
+}
+
 std::vector<engine::Request> Generation::requests(const Item& item, const std::string& prompt,
                                                   std::string_view name, bool shows_text) const {
   const std::string* text = item.unit && item.unit->text ? &*item.unit->text : nullptr;
   const bool is_text = item.unit && item.unit->kind == UnitKind::text;
   const bool has_good_text = text != nullptr && (is_text || is_good_text_layer(*text));
   const bool show_text = has_good_text && (is_text || page_ != "image");
-  const bool show_pictures = !item.pictures.empty() && !(page_ == "text" && has_good_text);
-  if (!show_pictures && !show_text) {
-    throw ItemError("language.no_pictures", "there is no picture to ask about");
-  }
-  std::vector<engine::Part> parts;
-  if (show_pictures) {
-    for (const Picture& picture : item.pictures) {
-      parts.emplace_back(engine::ImagePart{picture.image, soft_tokens_.value_or(picture.soft_tokens)});
-    }
+  std::vector<engine::Part> parts = seen_and_heard(item, !(page_ == "text" && has_good_text));
+  if (parts.empty() && !show_text) {
+    throw ItemError("language.no_pictures", "there is nothing to see, hear or read");
   }
   const std::string asked = show_text && !shows_text ? with_document(*text, prompt) : prompt;
   std::vector<engine::Request> requests;

@@ -32,7 +32,10 @@ std::vector<ParamSpec> generation_params(const PromptDefaults& defaults);
 /// them letters and digits, hardly any without a meaning (fonts with a broken encoding).
 bool is_good_text_layer(std::string_view text);
 
-/// The resolved values of those rows. Immutable.
+/// The row `mode` of the stages that frames can be shown to as a video.
+ParamSpec mode_param();
+
+/// The resolved values of those rows, and of `mode` where the stage has it. Immutable.
 class Generation {
  public:
   /// Throws ParamError: a prompt and a prompt file, an unreadable file, a budget of soft
@@ -46,13 +49,13 @@ class Generation {
   const std::string& prompt_param() const { return prompt_param_; }
 
   /// One request for each sample: the system prompt, the examples, then the pictures of `item` or
-  /// its text (`page` decides for pages) and `prompt`. With a temperature above 0 the seed is made
+  /// its text (`page` decides for pages), its sound, and `prompt`. With a temperature above 0 the seed is made
   /// of the stage's seed, the input's sha256, the unit's producer and index, `name` (which tells
   /// apart several requests on one unit) and the sample: it does not depend on the order of the work.
   ///
   /// shows_text  the prompt holds the unit's text already; it is not put in front
   ///
-  /// Throws ItemError ("language.no_pictures") for an item with neither pictures nor text.
+  /// Throws ItemError ("language.no_pictures") for an item with nothing to see, hear or read.
   std::vector<engine::Request> requests(const Item& item, const std::string& prompt, std::string_view name,
                                         bool shows_text) const;
   /// One request of `parts` and then `text`, without examples: seeded as above.
@@ -72,6 +75,8 @@ class Generation {
   const std::string& fingerprint() const { return examples_.picture_hash(); }
 
  private:
+  std::vector<engine::Part> seen_and_heard(const Item& item, bool shows_pictures) const;
+
   std::string prompt_text_;
   std::string prompt_param_;
   std::string system_;
@@ -82,6 +87,7 @@ class Generation {
   std::optional<int> thinking_tokens_;
   bool keep_thinking_;
   std::optional<int> soft_tokens_;
+  bool as_video_;
   engine::SamplingOptions sampling_;
   int samples_ = 1;
   bool confidence_ = false;

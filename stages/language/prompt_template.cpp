@@ -46,30 +46,44 @@ std::string frame_times(const Item& item) {
 }
 
 const std::vector<Name>& names() {
+  static const std::vector<ItemType> kScenes = {ItemType::scene, ItemType::frames, ItemType::heard_scene,
+                                                ItemType::heard_frames};
+  static const std::vector<ItemType> kFrames = {ItemType::frames, ItemType::heard_frames};
   static const std::vector<Name> table = {
       {"input.name", {}, file_name},
       {"input.stem", {}, file_stem},
       {"input.path", {}, [](const Item& item) { return item.input->name; }},
-      {"scene.start",
-       {ItemType::scene, ItemType::frames},
+      {"scene.start", kScenes,
        [](const Item& item) {
          return is_unit(item, UnitKind::scene) ? milliseconds_text(item.unit->start_s) : std::string();
        }},
-      {"scene.end",
-       {ItemType::scene, ItemType::frames},
+      {"scene.end", kScenes,
        [](const Item& item) {
          return is_unit(item, UnitKind::scene) ? milliseconds_text(item.unit->end_s) : std::string();
        }},
-      {"scene.index",
-       {ItemType::scene, ItemType::frames},
+      {"scene.index", kScenes,
        [](const Item& item) {
          return is_unit(item, UnitKind::scene) ? std::to_string(item.unit->index) : std::string();
        }},
-      {"frames.times", {ItemType::frames}, frame_times},
-      {"frames.count",
-       {ItemType::frames},
+      {"frames.times", kFrames, frame_times},
+      {"frames.count", kFrames,
        [](const Item& item) {
          return is_unit(item, UnitKind::scene) ? std::to_string(item.pictures.size()) : std::string();
+       }},
+      {"clip.start",
+       {ItemType::clip},
+       [](const Item& item) {
+         return is_unit(item, UnitKind::clip) ? milliseconds_text(item.unit->start_s) : std::string();
+       }},
+      {"clip.end",
+       {ItemType::clip},
+       [](const Item& item) {
+         return is_unit(item, UnitKind::clip) ? milliseconds_text(item.unit->end_s) : std::string();
+       }},
+      {"clip.index",
+       {ItemType::clip},
+       [](const Item& item) {
+         return is_unit(item, UnitKind::clip) ? std::to_string(item.unit->index) : std::string();
        }},
       {"page.number",
        {ItemType::page},

@@ -15,6 +15,7 @@ namespace reelfolio::stages {
 ///   {input.name} {input.stem} {input.path}   of every unit: "trip.mp4", "trip", the path as records show it
 ///   {scene.start} {scene.end} {scene.index}  of scenes; seconds, rounded to the millisecond
 ///   {frames.times} {frames.count}            of scenes with frames; "13.1, 14.9"
+///   {clip.start} {clip.end} {clip.index}     of clips of sound; seconds, as of scenes
 ///   {page.number} {page.index} {page.text}   of PDF pages; the text is the page's own text layer
 ///   {text}                                   of texts and PDF pages: their text
 ///   {text.index} {text.first_line} {text.last_line} {text.start} {text.end}

@@ -20,6 +20,10 @@ namespace {
 
 constexpr int kReadBytes = 1 << 16;
 
+int refuse_to_open(AVFormatContext*, AVIOContext**, const char*, int, AVDictionary**) {
+  return AVERROR(EPERM);
+}
+
 std::string& last_message() {
   thread_local std::string message;
   return message;
@@ -132,6 +136,20 @@ std::int64_t FileInput::seek(void* self, std::int64_t offset, int whence) {
   if (offset < 0) return AVERROR(EINVAL);
   file.position_ = offset;
   return offset;
+}
+
+FormatPtr open_format(FileInput& input, int& status) {
+  AVFormatContext* raw = avformat_alloc_context();
+  if (raw == nullptr) throw std::bad_alloc();
+  raw->pb = input.context();
+  raw->flags |= AVFMT_FLAG_CUSTOM_IO;
+  raw->io_open = refuse_to_open;
+  status = avformat_open_input(&raw, nullptr, nullptr, nullptr);  // frees `raw` if it fails
+  if (status < 0) return nullptr;
+  FormatPtr format(raw);
+  status = avformat_find_stream_info(raw, nullptr);
+  if (status < 0) return nullptr;
+  return format;
 }
 
 }  // namespace reelfolio::stages::libav

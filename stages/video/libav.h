@@ -80,4 +80,8 @@ class FileInput {
   AVIOContext* io_ = nullptr;
 };
 
+/// Opens the container and finds its streams. Playlists and references to other files are not
+/// followed. Null where that fails, with the reason in `status`; `input` must outlive the result.
+FormatPtr open_format(FileInput& input, int& status);
+
 }  // namespace reelfolio::stages::libav

@@ -26,10 +26,6 @@ constexpr std::int64_t kMaxPixels = 16384LL * 16384;
 // A decoder that is being emptied and only ever reports errors has to be left at some time.
 constexpr int kMaxDrainErrors = 1000;
 
-int refuse_to_open(AVFormatContext*, AVIOContext**, const char*, int, AVDictionary**) {
-  return AVERROR(EPERM);
-}
-
 const std::int32_t* matrix_from(const std::uint8_t* data, std::size_t size) {
   return data != nullptr && size >= 9 * sizeof(std::int32_t) ? reinterpret_cast<const std::int32_t*>(data)
                                                              : nullptr;
@@ -78,17 +74,8 @@ void VideoReader::open() {
   codec_.reset();
   format_.reset();
   input_ = std::make_unique<libav::FileInput>(path_, options_.interrupted);
-  AVFormatContext* format = avformat_alloc_context();
-  if (format == nullptr) throw std::bad_alloc();
-  format->pb = input_->context();
-  format->flags |= AVFMT_FLAG_CUSTOM_IO;
-  // Playlists and references to other files are not followed.
-  format->io_open = refuse_to_open;
-  int status = avformat_open_input(&format, nullptr, nullptr, nullptr);  // frees `format` if it fails
-  if (status >= 0) {
-    format_.reset(format);
-    status = avformat_find_stream_info(format, nullptr);
-  }
+  int status = 0;
+  format_ = libav::open_format(*input_, status);
   if (input_->interrupted()) throw Interrupted{};
   if (status < 0) throw ItemError("video.unreadable", "cannot open as a video: " + libav::error_text(status));
   packet_ = libav::make_packet();

@@ -85,7 +85,7 @@ TEST_CASE("configs: all-options.yaml shows every setting of the sections with it
   for (const char* key : {"path", "weights"}) CHECK(find(spec.model, key) != nullptr);
   for (const char* key : {"decoders", "queue_bytes", "inputs_in_flight"})
     CHECK(find(spec.limits, key) != nullptr);
-  CHECK(find(spec.output, "path") != nullptr);
+  for (const char* key : {"path", "subtitles", "subtitles_folder"}) CHECK(find(spec.output, key) != nullptr);
 }
 
 TEST_CASE("stage types: sorted by name, each with one factory and described") {
