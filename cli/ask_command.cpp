@@ -20,6 +20,8 @@ namespace {
 
 /// As many frames as the model's release takes of a short clip, at the smallest budget.
 constexpr std::int64_t kFramesOfVideo = 16;
+/// The sound of longer videos is left out: the pictures tell of the whole, it would not.
+constexpr double kHeardVideoS = 60;
 
 /// Keeps what workers emit; lets the first error of a part stand for the file.
 class Collector final : public stages::Emitter {
@@ -43,14 +45,14 @@ class Collector final : public stages::Emitter {
 };
 
 /// Runs files through the stages that a graph would use, with those stages' defaults.
-class PictureSource {
+class MediaSource {
  public:
-  PictureSource(const AskFlags& flags, std::filesystem::path password_file, const Console& console,
-                std::stop_token stop)
+  MediaSource(const AskFlags& flags, std::filesystem::path password_file, const Console& console,
+              std::stop_token stop)
       : flags_(flags), password_file_(std::move(password_file)), console_(console), stop_(std::move(stop)) {}
 
-  /// The pictures of a file, in its order. Throws ItemError.
-  std::vector<stages::Picture> pictures(const std::string& file) const {
+  /// What is to be seen and heard in a file, in its order. Throws ItemError.
+  std::vector<stages::Item> items(const std::string& file) const {
     const auto input = std::make_shared<stages::InputFile>(
         stages::probe_input(file, file, [this] { return stop_.stop_requested(); }));
     std::vector<stages::Item> items = {{input, nullptr, {}}};
@@ -64,18 +66,18 @@ class PictureSource {
       case stages::MediaKind::video:
         items = apply("split_scenes", {}, items, file);
         items = apply("sample_frames", {{"per_scene", kFramesOfVideo}}, {whole_video(items)}, file);
+        add_sound(items, file);
         break;
       case stages::MediaKind::audio:
+        items = apply("split_audio", {}, items, file);
+        break;
       case stages::MediaKind::text:
       case stages::MediaKind::unknown:
         throw stages::ItemError("input.unsupported", "is " +
                                                          std::string(stages::media_kind_name(input->media)) +
-                                                         ", expected an image, a PDF or a video");
+                                                         ", expected an image, a PDF, a video or a sound");
     }
-    std::vector<stages::Picture> all;
-    for (const stages::Item& item : items) all.insert(all.end(), item.pictures.begin(), item.pictures.end());
-    if (all.empty()) throw stages::ItemError("language.no_pictures", "there is no picture to ask about");
-    return all;
+    return items;
   }
 
  private:
@@ -85,6 +87,15 @@ class PictureSource {
     auto unit = std::make_shared<stages::Unit>(*scenes.front().unit);
     unit->end_s = scenes.back().unit->end_s;
     return {scenes.front().input, unit, {}};
+  }
+
+  void add_sound(std::vector<stages::Item>& items, const std::string& file) const {
+    const stages::Unit& video = *items.front().unit;
+    if (video.end_s - video.start_s > kHeardVideoS) {
+      console_.info(file + " is longer than a minute: its sound is left out");
+      return;
+    }
+    items = apply("split_audio", {{"max_heard", kHeardVideoS}}, items, file);
   }
 
   std::vector<stages::Item> apply(std::string_view type_name,
@@ -121,6 +132,28 @@ class PictureSource {
   std::stop_token stop_;
 };
 
+/// Pictures, then sound. False: the sound of a video was left out, as the model does not hear.
+bool add_parts(const std::vector<stages::Item>& items, bool hears, engine::Message& message) {
+  bool all = true;
+  for (const stages::Item& item : items) {
+    for (const stages::Picture& picture : item.pictures) {
+      message.parts.emplace_back(engine::ImagePart{picture.image, picture.soft_tokens});
+    }
+  }
+  for (const stages::Item& item : items) {
+    if (!item.sound) continue;
+    for (const stages::SoundClip& clip : item.sound->clips) {
+      // What is sound and nothing else is asked about all the same: the engine says why it cannot be.
+      if (!hears && !item.pictures.empty()) {
+        all = false;
+      } else {
+        message.parts.emplace_back(engine::AudioPart{clip.audio});
+      }
+    }
+  }
+  return all;
+}
+
 }  // namespace
 
 ExitCode ask_command(const AskFlags& flags) {
@@ -130,13 +163,11 @@ ExitCode ask_command(const AskFlags& flags) {
   const AskModel model = resolve_model(flags, environment);
 
   Interrupts interrupts([&console] { console.info("stopping (again: end at once)"); });
-  const PictureSource source(flags, settings.password_file, console, interrupts.token());
-  engine::Message message;
+  const MediaSource source(flags, settings.password_file, console, interrupts.token());
+  std::vector<std::vector<stages::Item>> seen;  // of each file
   for (const std::string& file : flags.files) {
     try {
-      for (stages::Picture& picture : source.pictures(file)) {
-        message.parts.emplace_back(engine::ImagePart{std::move(picture.image), picture.soft_tokens});
-      }
+      seen.push_back(source.items(file));
     } catch (const stages::ItemError& error) {
       console.error(file + ": " + error.what());
       return ExitCode::inputs_failed;
@@ -144,9 +175,14 @@ ExitCode ask_command(const AskFlags& flags) {
       return interrupts.exit_code();
     }
   }
-  message.parts.emplace_back(engine::TextPart{flags.question});
 
   const auto engine = load_engine(model.path, {.weights = model.weights, .threads = settings.threads});
+  engine::Message message;
+  for (std::size_t i = 0; i < seen.size(); ++i) {
+    const bool added = add_parts(seen[i], engine->config().audio.has_value(), message);
+    if (!added) console.info(flags.files[i] + ": the model does not hear, so the video's sound is left out");
+  }
+  message.parts.emplace_back(engine::TextPart{flags.question});
   engine::Request request;
   request.messages.push_back(std::move(message));
   request.thinking = flags.thinking;

@@ -70,7 +70,8 @@ constexpr const char* kAskExamples = R"(
 Examples:
   reelfolio ask photo.jpg "What is on the table?" --model gemma-4-E4B-it
   reelfolio ask before.png after.png "What has changed?"
-  reelfolio ask contract.pdf "Who signs?" --soft-tokens 1120)";
+  reelfolio ask contract.pdf "Who signs?" --soft-tokens 1120
+  reelfolio ask message.ogg "Who calls, and what about?")";
 
 constexpr const char* kBenchExamples = R"(
 Examples:
@@ -318,7 +319,7 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
   AskFlags ask;
   std::vector<std::string> files_and_question;
   std::optional<int> max_tokens;
-  CLI::App* ask_app = app.add_subcommand("ask", "Answer one question about images, PDF pages or a video");
+  CLI::App* ask_app = app.add_subcommand("ask", "Answer one question about images, PDF pages, a video or a sound");
   ask_app->footer(kAskExamples);
   ask_app->add_option(kFilesAndQuestionName, files_and_question, "Files in prompt order, then the question")
       ->required()

@@ -5,11 +5,14 @@
 
 The material is of the kind the sample model knows, from scenes and invoices that its training
 never sees (`is_held_out` in samples/training). Needs Debian's python3-numpy, python3-pil,
-python3-reportlab, fonts-dejavu-core and ffmpeg.
+python3-reportlab, fonts-dejavu-core, ffmpeg and espeak-ng.
 """
+import io
 import math
 import subprocess
 import sys
+import tempfile
+import wave
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +40,13 @@ VIDEO_SCENES = (  # seconds, scene
 )
 FADE_AFTER, FADE_S = 2, 0.8  # between this scene and the next the picture fades through black
 
+SPOKEN_SCENES = (  # seconds, scene, what is said from half a second on, by which voice
+    (3.6, Scene("grey", (Group(1, "red", "square"), Group(2, "white", "circle")), relation="left of"), "seven three nine", "en-gb"),
+    (3.2, Scene("navy", (Group(3, "orange", "triangle"),), place="in the middle"), "turn left", "en-us"),
+    (3.6, Scene("beige", (Group(1, "blue", "star"), Group(1, "green", "cross")), relation="above"), "four zero two", "en-gb-scotland"),
+)
+SPOKEN_RATE, SPOKEN_AFTER_S = 22050, 0.5
+
 
 def held_out(scene):
     """`scene`, with its colours, then the shapes of its first group, changed until its caption is of the held-out set."""
@@ -52,34 +62,61 @@ def held_out(scene):
     raise ValueError(f"no held-out relative of: {frames.caption(scene)}")
 
 
-def video_frames():
+def video_frames(scenes=VIDEO_SCENES, seed=7, fade_after=FADE_AFTER):
     """uint8 [360, 640, 3], one after the other."""
-    for index, (seconds, scene) in enumerate(VIDEO_SCENES):
-        rng = np.random.default_rng((7, index))
+    for index, (seconds, scene) in enumerate(scenes):
+        rng = np.random.default_rng((seed, index))
         frame = frames.lay_out(rng, held_out(scene), LAYOUT)
         n = round(seconds * FPS)
         for i in range(n):
             drift = math.sin(2 * math.pi * i / FPS / 3)
             shift = (12 * drift, 4 * drift) if index % 2 == 0 else (-4 * drift, 8 * drift)
             picture = frames.render(np.random.default_rng(0), frames.scaled(frame, VIDEO_SIZE, shift), noise=False).astype(np.float32)
-            if index == FADE_AFTER:
+            if index == fade_after:
                 picture *= min(1.0, (n - 1 - i) / (FADE_S * FPS / 2))
-            elif index == FADE_AFTER + 1:
+            elif index == fade_after + 1:
                 picture *= min(1.0, i / (FADE_S * FPS / 2))
             yield (picture + 0.5).astype(np.uint8)
 
 
-def make_video(path):
+def encode(path, pictures, sound=()):
+    """Pictures (and the sound of ffmpeg's further arguments) -> MP4, the same bytes each time."""
     h, w = VIDEO_SIZE
     encoder = subprocess.Popen(
-        ["ffmpeg", "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{w}x{h}", "-r", str(FPS), "-i", "-",
+        ["ffmpeg", "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{w}x{h}", "-r", str(FPS), "-i", "-", *sound,
          "-c:v", "libx264", "-threads", "1", "-preset", "slow", "-crf", "20", "-pix_fmt", "yuv420p", "-g", "100",
          "-flags", "+bitexact", "-fflags", "+bitexact", "-map_metadata", "-1", "-movflags", "+faststart", str(path)], stdin=subprocess.PIPE)
-    for f in video_frames():
+    for f in pictures:
         encoder.stdin.write(f.tobytes())
     encoder.stdin.close()
     if encoder.wait() != 0:
         raise SystemExit("ffmpeg failed")
+
+
+def spoken(text, voice):
+    """int16 at SPOKEN_RATE."""
+    made = subprocess.run(["espeak-ng", "-v", voice, "-s", "140", "--stdout", text], stdout=subprocess.PIPE, check=True)
+    with wave.open(io.BytesIO(made.stdout)) as sound:
+        assert sound.getframerate() == SPOKEN_RATE and sound.getnchannels() == 1 and sound.getsampwidth() == 2
+        return np.frombuffer(made.stdout[44:], dtype="<i2")  # the header does not know the length
+
+
+def make_spoken_video(path):
+    """Scenes with a short phrase spoken in each."""
+    track = np.zeros(round(sum(s[0] for s in SPOKEN_SCENES) * SPOKEN_RATE), dtype="<i2")
+    start_s = 0.0
+    for seconds, _, text, voice in SPOKEN_SCENES:
+        phrase = spoken(text, voice)
+        at = round((start_s + SPOKEN_AFTER_S) * SPOKEN_RATE)
+        assert len(phrase) < (seconds - SPOKEN_AFTER_S) * SPOKEN_RATE
+        track[at:at + len(phrase)] = phrase
+        start_s += seconds
+    with tempfile.NamedTemporaryFile(suffix=".s16") as sound:
+        sound.write(track.tobytes())
+        sound.flush()
+        encode(path, video_frames([s[:2] for s in SPOKEN_SCENES], seed=10, fade_after=-9),
+               ["-f", "s16le", "-ar", str(SPOKEN_RATE), "-ac", "1", "-i", sound.name, "-c:a", "aac", "-b:a", "48k",
+                "-metadata:s:a:0", "language=eng"])
 
 
 def make_images():
@@ -136,11 +173,12 @@ def make_pdf(path):
 
 def main():
     INBOX.mkdir(exist_ok=True)
-    make_video(INBOX / "shapes.mp4")
+    encode(INBOX / "shapes.mp4", video_frames())
+    make_spoken_video(INBOX / "spoken.mp4")
     make_images()
     make_pdf(INBOX / "invoice.pdf")
-    for _, scene in VIDEO_SCENES:
-        print(frames.caption(held_out(scene)))
+    for scene in VIDEO_SCENES + SPOKEN_SCENES:
+        print(frames.caption(held_out(scene[1])), *scene[2:3], sep=": ")
 
 
 if __name__ == "__main__":

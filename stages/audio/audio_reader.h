@@ -103,6 +103,7 @@ class AudioReader {
   std::string first_damage_;
   std::int64_t not_finite_ = 0;
   int read_error_ = 0;
+  std::int64_t missing_bytes_ = 0;
   std::string read_error_text_;
   double packets_end_s_ = 0;
 };

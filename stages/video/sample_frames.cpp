@@ -29,7 +29,8 @@ constexpr double kTimeSlackS = 1e-6;
 
 struct Settings {
   int per_scene = 1;
-  bool sharp = false;
+  enum class Pick { even, sharp, uniform };
+  Pick pick = Pick::even;
   int soft_tokens = 70;
 };
 
@@ -165,7 +166,7 @@ class SampleFramesWorker : public Transform::Worker {
     const double share_s = (item.unit->end_s - item.unit->start_s) / settings_.per_scene;
     for (int i = 0; i < settings_.per_scene; ++i) {
       const double slot_s = item.unit->start_s + i * share_s;
-      const double target_s = slot_s + share_s / 2;
+      const double target_s = uniform() ? slot_s : slot_s + share_s / 2;
       Place place{target_s, std::max(slot_s, target_s - kNearS),
                   std::min(slot_s + share_s, target_s + kNearS)};
       const std::optional<Candidate> chosen = choose(place, item.unit->start_s, after_s);
@@ -184,25 +185,25 @@ class SampleFramesWorker : public Transform::Worker {
 
   std::optional<Candidate> choose(const Place& place, double scene_start_s, double after_s) {
     std::optional<Candidate> best;
-    if (!settings_.sharp) {
+    if (!sharp()) {
       best = shown_at(place.target_s, scene_start_s, after_s);
-      if (best && best->good()) return best;
+      if ((best && best->good()) || uniform()) return best;
     }
     const auto is_better = [&](const Candidate& a, const Candidate& b) {
       if (a.worth != b.worth) return a.worth > b.worth;
       if (a.worth == Candidate::Worth::blank) return a.look.deviation > b.look.deviation;
-      if (settings_.sharp) return a.look.sharpness > b.look.sharpness;
+      if (sharp()) return a.look.sharpness > b.look.sharpness;
       return std::abs(a.look.time_s - place.target_s) < std::abs(b.look.time_s - place.target_s);
     };
     Inspection(*reader_).run(place.from_s, place.before_s, [&](Candidate&& candidate) {
       if (candidate.look.time_s <= after_s) return true;
       // Going forward, frames only get further from the target once one behind it is good.
-      const bool settled = !settings_.sharp && candidate.good() && candidate.look.time_s >= place.target_s;
+      const bool settled = !sharp() && candidate.good() && candidate.look.time_s >= place.target_s;
       if (!best || is_better(candidate, *best)) best = std::move(candidate);
       return !settled;
     });
     // Frames that are further apart than the place is wide: what is shown there may have started earlier.
-    if (!best && settings_.sharp) best = shown_at(place.target_s, scene_start_s, after_s);
+    if (!best && sharp()) best = shown_at(place.target_s, scene_start_s, after_s);
     return best;
   }
 
@@ -218,6 +219,9 @@ class SampleFramesWorker : public Transform::Worker {
                              });
     return shown;
   }
+
+  bool sharp() const { return settings_.pick == Settings::Pick::sharp; }
+  bool uniform() const { return settings_.pick == Settings::Pick::uniform; }
 
   const Settings& settings_;
   std::shared_ptr<const InputFile> input_;
@@ -259,10 +263,12 @@ StageType sample_frames_type() {
       {"per_scene", ParamType::integer, "frames a scene", std::int64_t{1}, false, {}, 1.0, 32.0},
       {"pick",
        ParamType::choice,
-       "even: spread over the scene; sharp: the sharpest within a second of each of those places",
+       "even: spread over the scene; sharp: the sharpest within a second of each of those places; uniform: "
+       "what "
+       "is shown where each of per_scene equal parts begins, as the model's release samples videos",
        "even",
        false,
-       {"even", "sharp"},
+       {"even", "sharp", "uniform"},
        {},
        {}},
       soft_tokens_param(70),
@@ -270,7 +276,8 @@ StageType sample_frames_type() {
   type.make_transform = [](const Params& params, const StageContext&) -> std::unique_ptr<Transform> {
     Settings settings;
     settings.per_scene = static_cast<int>(params.integer("per_scene"));
-    settings.sharp = params.text("pick") == "sharp";
+    if (params.text("pick") == "sharp") settings.pick = Settings::Pick::sharp;
+    if (params.text("pick") == "uniform") settings.pick = Settings::Pick::uniform;
     settings.soft_tokens = soft_tokens_of(params);
     return std::make_unique<SampleFrames>(settings);
   };

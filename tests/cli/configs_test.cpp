@@ -112,3 +112,66 @@ TEST_CASE("unit naming: kinds that two stages cut are named, others are not") {
   CHECK(kinds("version: 1\nstages: {s: {use: split_scenes, from: inputs}, t: {use: split_scenes, from: "
               "inputs}}\n") == std::vector<stages::UnitKind>{stages::UnitKind::scene});
 }
+
+TEST_CASE("graphs: transcribe takes scenes, frames and inputs through a split_audio stage of its own") {
+  const Graph graph =
+      build_graph(parse_graph("version: 1\nstages:\n  scenes: {use: split_scenes, from: inputs}\n"
+                              "  frames: {use: sample_frames, from: scenes}\n"
+                              "  speech: {use: transcribe, from: scenes}\n"
+                              "  again: {use: transcribe, from: [scenes, inputs], language: German}\n"
+                              "  seen: {use: transcribe, from: frames}\n"
+                              "output: {path: out.jsonl, subtitles: [srt, vtt]}\n",
+                              "g.yaml"));
+  std::vector<std::string> names;
+  for (const GraphStage& stage : graph.stages) names.push_back(stage.name);
+  CHECK(names == std::vector<std::string>{"scenes", "frames", "scenes_split_audio", "speech",
+                                          "inputs_split_audio", "again", "frames_split_audio", "seen"});
+  CHECK(graph.stages[3].from == std::vector<int>{2});
+  CHECK(graph.stages[5].from == std::vector<int>{2, 4});
+  CHECK(graph.stages[2].receives == std::vector<stages::ItemType>{stages::ItemType::scene});
+  CHECK(graph.stages[3].receives == std::vector<stages::ItemType>{stages::ItemType::heard_scene});
+  CHECK(graph.stages[7].receives == std::vector<stages::ItemType>{stages::ItemType::heard_frames});
+  CHECK(graph.transcripts() == std::vector<std::string>{"speech", "again", "seen"});
+  CHECK(graph.subtitles ==
+        std::vector<stages::SubtitleFormat>{stages::SubtitleFormat::srt, stages::SubtitleFormat::vtt});
+  const Graph again = build_graph(parse_graph(graph_to_yaml(graph), "g.yaml"));
+  CHECK(graph_to_yaml(again) == graph_to_yaml(graph));
+  CHECK(cli::kinds_cut_twice(graph).empty());
+}
+
+TEST_CASE("graphs: what split_audio gives depends on what it is given") {
+  const auto error = [](const std::string& stages) {
+    try {
+      build_graph(parse_graph("version: 1\nstages:\n  scenes: {use: split_scenes, from: inputs}\n" + stages,
+                              "g.yaml"));
+    } catch (const ConfigError& refused) {
+      return std::string(refused.what());
+    }
+    return std::string();
+  };
+  const std::string heard = "  heard: {use: split_audio, from: scenes}\n  c: {use: caption, from: heard}\n";
+  CHECK(error(heard).find("can never receive anything from 'heard'") != std::string::npos);
+  CHECK(error("  frames: {use: sample_frames, from: scenes}\n  heard: {use: split_audio, from: frames}\n"
+              "  c: {use: caption, from: heard, mode: video}\n")
+            .empty());
+  CHECK(error("  clips: {use: split_audio, from: inputs}\n  c: {use: caption, from: clips}\n").empty());
+  CHECK(error("  clips: {use: split_audio, from: inputs}\n  t: {use: transcribe, from: clips}\n").empty());
+  CHECK(error("  c: {use: caption, from: scenes}\noutput: {subtitles: srt}\n").find("sample_frames") !=
+        std::string::npos);
+}
+
+TEST_CASE("graphs: subtitles need a transcript and a format that there is") {
+  const auto error = [](const std::string& rest) {
+    try {
+      build_graph(
+          parse_graph("version: 1\nstages:\n  images: {use: read_images, from: inputs}\n" + rest, "g.yaml"));
+    } catch (const ConfigError& refused) {
+      return std::string(refused.what());
+    }
+    return std::string();
+  };
+  CHECK(error("output: {subtitles: srt}\n")
+            .find("g.yaml:4:10: 'subtitles' are made of what a transcribe stage") == 0);
+  CHECK(error("  t: {use: transcribe, from: inputs}\noutput: {subtitles: [ass]}\n")
+            .find("'ass', expected srt or vtt") != std::string::npos);
+}

@@ -1,5 +1,6 @@
 #include "stages/video/sample_frames.h"
 
+#include "engine/vision/preprocess.h"
 #include "stages/video/frame_quality.h"
 #include "tests/stages/video_fixture.h"
 #include "tests/support/catch.h"
@@ -108,6 +109,24 @@ TEST_CASE("sample_frames: sharp takes the sharpest near the place") {
   const Item item = sample(file.path(), 0, 2, {{"pick", std::string("sharp")}});
   REQUIRE(item.pictures.size() == 1);
   CHECK(*item.pictures[0].time_s == Approx(1.24).margin(1e-3));
+}
+
+TEST_CASE("sample_frames: uniform takes the frames that the model's release takes, black or not") {
+  const TempFile file(".mkv");
+  make_video(file.path(), {}, 100, [](AVFrame& f, int i) {
+    if (i % 3 == 0) return fill(f, 16, 128, 128);
+    stripes(f, i);
+  });
+  for (const int frames : {80, 45, 32, 12}) {
+    CAPTURE(frames);
+    const Item item = sample(file.path(), 0.4, 0.4 + frames * 0.04,
+                             {{"pick", std::string("uniform")}, {"per_scene", std::int64_t{32}}});
+    const auto wanted = reelfolio::engine::vision::sampled_frames(static_cast<std::size_t>(frames), 32);
+    REQUIRE(item.pictures.size() == wanted.size());
+    for (std::size_t i = 0; i < wanted.size(); ++i) {
+      CHECK(*item.pictures[i].time_s == Approx(0.4 + 0.04 * static_cast<double>(wanted[i])).margin(1e-3));
+    }
+  }
 }
 
 TEST_CASE("sample_frames: one worker serves scene after scene, in any order") {
