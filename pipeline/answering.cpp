@@ -48,7 +48,7 @@ void Answering::answered(std::uint64_t group, std::size_t set, std::vector<engin
   try {
     stages::Json value = run_.graph.stages[stage].language->result(work.item, answers);
     const std::lock_guard lock(run_.mutex);
-    work.run->builder.add_result(stage, *work.item.unit, std::move(value));
+    work.run->builder.add_result(stage, *work.item.unit, std::move(value), work.part);
   } catch (const stages::ItemError& error) {
     run_.add_error(*work.run, stage, work.item.unit, error.code(), error.what());
   } catch (const std::exception& error) {

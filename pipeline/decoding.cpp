@@ -32,6 +32,7 @@ class Decoder : private stages::DecodeEvents {
   /// Makes all items of one input. Throws Cancelled if the run stops.
   void decode(const std::shared_ptr<InputRun>& run, const ListedInput& listed) {
     run_ = run;
+    parts_ = 0;
     state_.report([&](Progress& progress) { progress.input_started(run->index, listed.name); });
     try {
       if (open(listed)) {
@@ -114,15 +115,20 @@ class Decoder : private stages::DecodeEvents {
       const std::lock_guard lock(state_.mutex);
       for (std::size_t i = 0; i < stages.size(); ++i) run_->builder.add_attempt(*item.unit);
     }
-    QueuedItem work{run_, item, {}, 0};
+    QueuedItem work{run_, item, {}, 0, ++parts_};
     for (const int stage : stages) {
       const TimedStage timed(timer_, stage);
       timer_.count_item(stage);
       try {
         if (!item.unit) throw std::logic_error("a language stage received an item without a unit");
         StageQuestions questions{stage, state_.graph.stages[stage].language->requests(item)};
-        if (questions.requests.empty()) throw std::logic_error("the stage asks nothing");
-        work.questions.push_back(std::move(questions));
+        if (questions.requests.empty()) {
+          stages::Json value = state_.graph.stages[stage].language->result(item, {});
+          const std::lock_guard lock(state_.mutex);
+          run_->builder.add_result(stage, *item.unit, std::move(value), work.part);
+        } else {
+          work.questions.push_back(std::move(questions));
+        }
       } catch (const ItemError& error) {
         failed(stage, item.unit, error.code(), error.what());
       } catch (const std::exception& error) {
@@ -211,6 +217,7 @@ class Decoder : private stages::DecodeEvents {
   StageTimer timer_;
   std::unique_ptr<stages::DecoderThread> thread_;
   std::shared_ptr<InputRun> run_;
+  std::uint64_t parts_ = 0;  ///< items of the input that language stages took
   std::shared_ptr<const stages::InputFile> input_;
 };
 

@@ -40,13 +40,23 @@ void ResultBuilder::add_attempt(const stages::Unit& unit) {
   ++units_[key_of(unit)].attempts;
 }
 
-void ResultBuilder::add_result(int stage, const stages::Unit& unit, stages::Json value) {
-  std::map<int, stages::Json>& results = units_[key_of(unit)].results;
-  const auto earlier = results.find(stage);
-  if (earlier == results.end()) {
-    results.emplace(stage, std::move(value));
-  } else {
-    earlier->second = graph_.stages[stage].language->joined(std::move(earlier->second), std::move(value));
+void ResultBuilder::add_result(int stage, const stages::Unit& unit, stages::Json value, std::uint64_t part) {
+  units_[key_of(unit)].results[stage].emplace(part, std::move(value));
+}
+
+/// One value of the parts' values; null where the stage cannot make one.
+stages::Json ResultBuilder::joined(int stage, const std::shared_ptr<const stages::Unit>& unit,
+                                   std::map<std::uint64_t, stages::Json> parts) {
+  stages::Json value;
+  try {
+    for (auto& [part, next] : parts) {
+      value = value.is_null() ? std::move(next)
+                              : graph_.stages[stage].language->joined(std::move(value), std::move(next));
+    }
+    return value;
+  } catch (const std::exception& error) {
+    add_error(stage, unit, "internal.error", error.what());
+    return nullptr;
   }
 }
 
@@ -94,8 +104,9 @@ stages::InputResult ResultBuilder::finish() {
     std::sort(unit.frame_times_s.begin(), unit.frame_times_s.end());
     unit.frame_times_s.erase(std::unique(unit.frame_times_s.begin(), unit.frame_times_s.end()),
                              unit.frame_times_s.end());
-    for (auto& [stage, value] : state.results) {
-      unit.results.emplace_back(graph_.stages[stage].name, std::move(value));
+    for (auto& [stage, parts] : state.results) {
+      stages::Json value = joined(stage, unit.unit, std::move(parts));
+      if (!value.is_null()) unit.results.emplace_back(graph_.stages[stage].name, std::move(value));
     }
     result.units.push_back(std::move(unit));
   }

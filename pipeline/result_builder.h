@@ -32,8 +32,9 @@ class ResultBuilder {
   void add_frames(const stages::Unit& unit, const std::vector<stages::Picture>& pictures);
   /// `stage`: index in the graph. It is going to be asked about the unit.
   void add_attempt(const stages::Unit& unit);
-  /// Joins it with what the stage made of earlier items of this unit.
-  void add_result(int stage, const stages::Unit& unit, stages::Json value);
+  /// `part`: which of the unit's items it is of, ascending in the order in which they were made;
+  /// results may be added in any order.
+  void add_result(int stage, const stages::Unit& unit, stages::Json value, std::uint64_t part = 0);
   /// `stage`: index in the graph or GraphStage::kInputs.
   void add_error(int stage, std::shared_ptr<const stages::Unit> unit, std::string code, std::string message);
 
@@ -46,7 +47,7 @@ class ResultBuilder {
   struct UnitState {
     std::shared_ptr<const stages::Unit> unit;  ///< null: named by a frame or an error alone
     std::vector<double> frame_times_s;
-    std::map<int, stages::Json> results;  ///< by stage
+    std::map<int, std::map<std::uint64_t, stages::Json>> results;  ///< by stage, then part
     int attempts = 0;
     bool failed = false;
   };
@@ -57,6 +58,8 @@ class ResultBuilder {
   };
 
   UnitKey key_of(const stages::Unit& unit) const;
+  stages::Json joined(int stage, const std::shared_ptr<const stages::Unit>& unit,
+                      std::map<std::uint64_t, stages::Json> parts);
   void add_merged(stages::InputResult& result);
 
   const Graph& graph_;

@@ -56,7 +56,8 @@ struct QueuedItem {
   std::shared_ptr<InputRun> run;
   stages::Item item;
   std::vector<StageQuestions> questions;
-  std::size_t bytes = 0;  ///< of its pictures, and its text
+  std::size_t bytes = 0;   ///< of its pictures and sound, and its text
+  std::uint64_t part = 0;  ///< ascends with the items of an input
 };
 
 /// Any thread may call, unless a member says otherwise.

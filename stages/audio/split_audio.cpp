@@ -10,6 +10,7 @@
 #include "engine/audio_clip.h"
 #include "stages/audio/audio_reader.h"
 #include "stages/audio/clip_cutter.h"
+#include "stages/decimal.h"
 
 namespace reelfolio::stages {
 namespace {
@@ -129,8 +130,8 @@ class SplitAudioWorker final : public Transform::Worker {
       clips.clear();
     };
     const std::int64_t from = sample_at(item.unit->start_s);
-    std::int64_t to = sample_at(item.unit->end_s);
-    if (has_frames) to = std::min(to, from + sample_at(settings_.max_heard_s));
+    const std::int64_t end = sample_at(item.unit->end_s);
+    const std::int64_t to = has_frames ? std::min(end, from + sample_at(settings_.max_heard_s)) : end;
     cutter_.begin(from);
     read(from, to, [&](std::span<const float> samples) {
       cutter_.add(samples, clips);
@@ -139,6 +140,12 @@ class SplitAudioWorker final : public Transform::Worker {
     cutter_.finish(clips);
     for (const ItemError& problem : reader_->take_problems()) out.error(problem, item.unit);
     if (has_frames) {
+      if (to < end && reader_->position() >= to) {
+        out.error(
+            ItemError("audio.left_out", "the scene is longer than max_heard: the sound after its first " +
+                                            milliseconds_text(settings_.max_heard_s) + " s is left out"),
+            item.unit);
+      }
       emit_with(item, Sound{std::move(clips), false}, out);
       return;
     }

@@ -10,7 +10,8 @@ namespace reelfolio::stages {
 /// that spans it and says `no_track`. To a scene, with frames or without, its own sound is attached, from its
 /// start to its end: clips begin anew with each scene. A scene without frames is handed on once
 /// for each clip (once with an empty list if nothing sounds in it), so that no more than one is held; one
-/// with frames once, with its first `max_heard` seconds.
+/// with frames once, with its first `max_heard` seconds; that more is left out is an error of the scene,
+/// "audio.left_out".
 ///
 /// Errors: those of AudioReader, and "audio.no_samples" for a file whose track holds nothing. For scenes an
 /// error that concerns the file is reported once; scenes with frames are then handed on with

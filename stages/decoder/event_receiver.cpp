@@ -1,5 +1,7 @@
 #include "stages/decoder/event_receiver.h"
 
+#include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "stages/decoder/channel.h"
@@ -81,7 +83,11 @@ void EventReceiver::emitted(const Message& message, std::size_t message_bytes, c
   }
   std::uint64_t total = 0;
   for (const PictureShape& picture : message.pictures) total += picture.bytes();
-  if (total > most_bytes_) throw ProtocolError("pictures are larger than the memory that holds them");
+  if (message.sound) {
+    for (const ClipShape& clip : message.sound->clips) total += clip.bytes();
+  }
+  if (total > most_bytes_)
+    throw ProtocolError("pictures and sound are larger than the memory that holds them");
   std::uint64_t offset = message_bytes;
   for (const PictureShape& shape : message.pictures) {
     auto image = std::make_shared<engine::RgbImage>();
@@ -94,6 +100,25 @@ void EventReceiver::emitted(const Message& message, std::size_t message_bytes, c
     }
     offset += image->pixels.size();
     item.pictures.push_back({std::move(image), shape.soft_tokens, shape.time_s});
+  }
+  if (message.sound) {
+    item.sound = Sound{{}, message.sound->no_track};
+    for (const ClipShape& shape : message.sound->clips) {
+      auto audio = std::make_shared<engine::AudioClip>();
+      audio->samples.resize(shape.samples);
+      offset = next_blob(offset);
+      if (!read_blob(offset, reinterpret_cast<std::uint8_t*>(audio->samples.data()), shape.bytes())) {
+        throw ProtocolError("sound is missing");
+      }
+      offset += shape.bytes();
+      const auto is_sample = [](float sample) {
+        return std::abs(sample) <= 1;
+      };  // false for what is no number
+      if (!std::all_of(audio->samples.begin(), audio->samples.end(), is_sample)) {
+        throw ProtocolError("a sample of sound is beyond full scale");
+      }
+      item.sound->clips.push_back({std::move(audio), shape.start_s});
+    }
   }
   events_.emitted(message.stage, std::move(item), message.cuts_unit);
 }

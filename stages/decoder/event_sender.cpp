@@ -25,6 +25,15 @@ void EventSender::emitted(int stage, Item item, bool is_new) {
         {picture.image->width, picture.image->height, picture.soft_tokens, picture.time_s});
     blobs.emplace_back(picture.image->pixels);
   }
+  if (item.sound) {
+    message.sound = SoundShape{item.sound->no_track, {}};
+    for (const SoundClip& clip : item.sound->clips) {
+      const std::vector<float>& samples = clip.audio->samples;
+      message.sound->clips.push_back({static_cast<std::uint32_t>(samples.size()), clip.start_s});
+      blobs.emplace_back(reinterpret_cast<const std::uint8_t*>(samples.data()),
+                         samples.size() * sizeof(float));
+    }
+  }
   tell(message, blobs);
 }
 

@@ -163,6 +163,27 @@ PictureShape read_picture(Reader& in) {
   return picture;
 }
 
+void write_sound(Writer& out, const SoundShape& sound) {
+  out.number(static_cast<std::uint8_t>(sound.no_track));
+  out.number(static_cast<std::uint32_t>(sound.clips.size()));
+  for (const ClipShape& clip : sound.clips) {
+    out.number(clip.samples);
+    out.number(clip.start_s);
+  }
+}
+
+SoundShape read_sound(Reader& in) {
+  SoundShape sound;
+  sound.no_track = in.boolean();
+  sound.clips.resize(in.count(sizeof(std::uint32_t) + sizeof(double), Message::kMostClips));
+  for (ClipShape& clip : sound.clips) {
+    clip.samples = in.between(static_cast<std::uint32_t>(engine::kLeastAudioSamples),
+                              static_cast<std::uint32_t>(engine::kMostAudioSamples));
+    clip.start_s = in.seconds();
+  }
+  return sound;
+}
+
 /// Codes go into the output as they are.
 std::string checked_code(std::string code) {
   if (code.size() > kMostCodeBytes) throw ProtocolError("an error has no proper code");
@@ -185,6 +206,8 @@ std::vector<std::uint8_t> Message::bytes() const {
   out.number(static_cast<std::uint8_t>(cuts_unit));
   out.number(static_cast<std::uint32_t>(pictures.size()));
   for (const PictureShape& picture : pictures) write_picture(out, picture);
+  out.number(static_cast<std::uint8_t>(sound.has_value()));
+  if (sound) write_sound(out, *sound);
   out.text(code);
   std::string_view shown = text;
   if (kind == Kind::failed || kind == Kind::probed) shown = shown.substr(0, kMostErrorBytes);
@@ -210,6 +233,7 @@ Message Message::parse(std::span<const std::uint8_t> bytes) {
   for (auto left = in.count(3 * sizeof(int), kMostPictures); left > 0; --left) {
     message.pictures.push_back(read_picture(in));
   }
+  if (in.boolean()) message.sound = read_sound(in);
   message.code = checked_code(in.text());
   message.text = in.text();
   for (auto left = in.count(2 * sizeof(double)); left > 0; --left) {

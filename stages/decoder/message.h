@@ -32,11 +32,23 @@ struct PictureShape {
   std::size_t bytes() const { return std::size_t{3} * static_cast<std::size_t>(width) * height; }
 };
 
+/// A clip of sound whose samples follow the message, behind the pictures.
+struct ClipShape {
+  std::uint32_t samples = 0;
+  double start_s = 0;
+  std::size_t bytes() const { return sizeof(float) * samples; }
+};
+
+struct SoundShape {
+  bool no_track = false;
+  std::vector<ClipShape> clips;
+};
+
 /// What the process tells. Which members mean something depends on the kind.
 struct Message {
   enum class Kind : std::uint8_t {
     probed,       ///< media; or, with a code, why nothing could be told
-    emitted,      ///< stage, unit, pictures
+    emitted,      ///< stage, unit, pictures, sound
     unit_closed,  ///< unit
     failed,       ///< stage (or kInputs), unit, code, text
     count,        ///< text, of which the number of tokens is wanted
@@ -51,12 +63,14 @@ struct Message {
   std::shared_ptr<const Unit> new_unit;
   bool cuts_unit = false;  ///< emitted: the stage cut the unit just now
   std::vector<PictureShape> pictures;
+  std::optional<SoundShape> sound;
   std::string code;
   std::string text;
   std::vector<StageTimer::Cost> costs;
 
   static constexpr std::size_t kMostBytes = std::size_t{64} << 20U;
   static constexpr std::size_t kMostPictures = 1024;
+  static constexpr std::size_t kMostClips = 1024;
 
   std::vector<std::uint8_t> bytes() const;
   /// Throws ProtocolError. Texts come out as valid UTF-8, numbers within what their types mean.

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "stages/probe.h"
 #include "stages/video/video_reader.h"
 #include "tests/stages/media_fixture.h"
 #include "tests/support/catch.h"
@@ -52,6 +53,17 @@ Heard hear_made(const test::SoundFileSpec& spec, AudioReaderOptions options = {}
 }
 
 constexpr double kTenMs = 0.010;
+
+/// Two seconds in mode 7 (12.2 kbit/s): 32 bytes for 20 ms. What they sound like does not matter.
+std::string amr_bytes() {
+  std::string bytes = "#!AMR\n";
+  Sequence random(11);
+  for (int frame = 0; frame < 100; ++frame) {
+    bytes += '\x3c';
+    for (int i = 0; i < 31; ++i) bytes += static_cast<char>(random.next(256));
+  }
+  return bytes;
+}
 
 }  // namespace
 
@@ -269,16 +281,31 @@ TEST_CASE("audio reader: after damage in the middle, time goes on") {
 }
 
 TEST_CASE("audio reader: AMR, whose frames are written here by hand") {
-  // Mode 7 (12.2 kbit/s): 32 bytes for 20 ms. What they sound like does not matter.
-  std::string bytes = "#!AMR\n";
-  Sequence random(11);
-  for (int frame = 0; frame < 100; ++frame) {
-    bytes += '\x3c';
-    for (int i = 0; i < 31; ++i) bytes += static_cast<char>(random.next(256));
-  }
   const MediaFolder folder;
-  const Heard heard = hear(folder.write("speech.amr", bytes));
+  const Heard heard = hear(folder.write("speech.amr", amr_bytes()));
   CHECK(std::abs(heard.seconds() - 2) < 0.05);
+}
+
+TEST_CASE("probe: sound files are sound by their content, whatever their names") {
+  const MediaFolder folder;
+  const std::pair<const char*, const char*> kinds[] = {
+      {"wav", "pcm_s16le"}, {"flac", "flac"},     {"mp3", "libmp3lame"}, {"adts", "aac"},
+      {"ogg", "libopus"},   {"ogg", "libvorbis"}, {"ipod", "aac"},       {"mp4", "aac"},
+      {"matroska", "aac"},  {"mpegts", "aac"},    {"aiff", "pcm_s16be"}, {"mov", "pcm_s16le"}};
+  for (const auto& [container, codec] : kinds) {
+    CAPTURE(container, codec);
+    test::SoundFileSpec spec;
+    spec.container = container;
+    spec.tracks = {track(codec, 48000, 1, 1, 0.5)};
+    test::make_sound_file(folder.path("picture.png"), spec);
+    CHECK(probe_input(folder.path("picture.png"), "picture.png").media == MediaKind::audio);
+    // With a picture that moves it is a video.
+    if (container != std::string("matroska") && container != std::string("mp4")) continue;
+    spec.video_s = 1;
+    test::make_sound_file(folder.path("film"), spec);
+    CHECK(probe_input(folder.path("film"), "film").media == MediaKind::video);
+  }
+  CHECK(probe_input(folder.write("speech.txt", amr_bytes()), "speech.txt").media == MediaKind::audio);
 }
 
 TEST_CASE("audio reader: a stop ends reading") {

@@ -129,6 +129,12 @@ class Deeds : public Transform {
       Item made{item.input, page(std::move(text)), {}};
       made.pictures.push_back({image, 70, std::nullopt});
       made.pictures.push_back({std::move(image), 280, 1.5});
+      made.sound = Sound{{}, next_ % 2 == 0};
+      for (int clip = 0; clip < next_ % 3; ++clip) {
+        auto audio = std::make_shared<reelfolio::engine::AudioClip>();
+        for (int i = 0; i < 200 + next_; ++i) audio->samples.push_back(static_cast<float>(i % 9 - 4) / 4);
+        made.sound->clips.push_back({std::move(audio), clip + 0.25});
+      }
       out.emit(std::move(made));
     }
 
@@ -165,6 +171,12 @@ class Log : public DecodeEvents {
       for (const std::uint8_t byte : picture.image->pixels) sum = sum * 31 + byte;
       line << ' ' << picture.image->width << 'x' << picture.image->height << ':' << sum << ':'
            << picture.soft_tokens << ':' << picture.time_s.value_or(-1);
+    }
+    if (item.sound) line << (item.sound->no_track ? " no track" : " sound");
+    for (const SoundClip& clip : item.sound ? item.sound->clips : std::vector<SoundClip>()) {
+      double sum = 0;
+      for (const float sample : clip.audio->samples) sum = sum * 0.9 + sample;
+      line << ' ' << clip.audio->samples.size() << '@' << clip.start_s << ':' << sum;
     }
     if (is_new) known[item.unit.get()] = item.unit;
     if (!is_new && known.count(item.unit.get()) == 0) line << " strange";

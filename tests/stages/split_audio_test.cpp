@@ -164,6 +164,8 @@ TEST_CASE("split_audio: a scene with frames is handed on once, with its first se
   test::make_sound_file(folder.path("film.mkv"), spec);
   const SceneRun run(folder.path("film.mkv"), {0, 45, 50}, true, {{"max_heard", 40.0}});
   REQUIRE(run.out.items.size() == 2);
+  REQUIRE(run.out.errors.size() == 1);  // of the first scene
+  CHECK(run.out.errors[0].first == "audio.left_out");
   CHECK(run.out.items[0].pictures.size() == 1);
   REQUIRE(run.out.items[0].sound->clips.size() == 2);
   CHECK(run.out.items[0].sound->clips[1].end_s() == Approx(40));

@@ -40,7 +40,8 @@ double chirp(double time_s) {
 
 /// The sample formats of an encoder, the likeliest first.
 AVSampleFormat sample_format(const std::string& codec) {
-  if (codec == "pcm_s16le" || codec == "flac" || codec == "libopus") return AV_SAMPLE_FMT_S16;
+  if (codec == "pcm_s16le" || codec == "pcm_s16be" || codec == "flac" || codec == "libopus")
+    return AV_SAMPLE_FMT_S16;
   if (codec == "pcm_f32le") return AV_SAMPLE_FMT_FLT;
   if (codec == "pcm_f64le") return AV_SAMPLE_FMT_DBL;
   if (codec == "pcm_u8") return AV_SAMPLE_FMT_U8;
