@@ -1,0 +1,89 @@
+"""Short spoken phrases from espeak-ng: digits, command words, times.
+
+    phrase = random_phrase(rng)          words in lower case, without punctuation
+    written(phrase)                      what a transcription is to be: numbers in digits
+    sound = speak(rng, phrase)           float32 mono at 16 kHz in [-1, 1]
+
+A phrase is held out from training by a hash of its words (`is_held_out`); the voices are the same in both sets. Needs numpy and the
+Debian package espeak-ng.
+"""
+import hashlib
+import io
+import subprocess
+import wave
+
+import numpy as np
+
+RATE = 16_000
+DIGITS = "zero one two three four five six seven eight nine".split()
+VERBS = {
+    "turn on": "light lamp heater fan radio", "turn off": "light lamp heater fan radio",
+    "open": "door window gate garage curtain", "close": "door window gate garage curtain",
+    "play": "music news song film", "stop": "music news song film",
+}
+ROOMS = "kitchen bedroom bathroom office hall garden".split()
+SHORT = "yes|no|stop|go|up|down|left|right|start|pause|next|back|louder|quieter|help|repeat".split("|")
+UNITS = "seconds minutes hours".split()
+VALUES = {word: n for n, word in enumerate(DIGITS)} | {"ten": 10, "eleven": 11, "twelve": 12, "fifteen": 15, "twenty": 20, "thirty": 30, "forty": 40, "fifty": 50}
+COUNTS = list(VALUES)[1:]
+VOICES = ("en-us", "en-gb", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-029", "en-us-nyc")
+VARIANTS = ("", "+m1", "+m3", "+m5", "+m7", "+f1", "+f2", "+f3", "+f4", "+f5")
+
+# The first is what the `transcribe` stage asks by default.
+PROMPTS = ("Transcribe the following speech segment in its original language.\n\n"
+           "Follow these specific instructions for formatting the answer:\n"
+           "* Only output the transcription, with no newlines.\n"
+           "* When transcribing numbers, write the digits, i.e. write 1.7 and not one point seven, and write 3 instead of three.",
+           "Transcribe the audio.", "Transcribe the speech.", "Write down what is said.", "What is said?")
+
+
+def written(phrase):
+    return " ".join(str(VALUES.get(word, word)) for word in phrase.split())
+
+
+def is_held_out(phrase):
+    """One phrase in ten; the few single words are in both sets."""
+    return phrase not in SHORT and hashlib.sha256(phrase.encode()).digest()[0] < 26
+
+
+def random_phrase(rng, held_out=False):
+    pick = lambda options: str(options[int(rng.integers(0, len(options)))])
+    while True:
+        kind = int(rng.integers(0, 10))
+        if kind < 4:
+            phrase = " ".join(pick(DIGITS) for _ in range(int(rng.integers(2, 7))))
+        elif kind < 7:
+            verb = pick(list(VERBS))
+            room = f" in the {pick(ROOMS)}" if rng.random() < 0.5 else ""
+            phrase = f"{verb} the {pick(VERBS[verb].split())}{room}"
+        elif kind < 9:
+            phrase = f"{pick(('set a timer for', 'wake me in', 'wait for'))} {pick(COUNTS)} {pick(UNITS)}"
+        else:
+            phrase = pick(SHORT)
+        if is_held_out(phrase) == held_out:
+            return phrase
+
+
+def resampled(x, source, target):
+    """Band-limited resampling by the Fourier transform of the whole (short) signal."""
+    n = round(len(x) * target / source)
+    spectrum = np.fft.rfft(x)
+    bins = n // 2 + 1
+    spectrum = spectrum[:bins] if bins <= len(spectrum) else np.pad(spectrum, (0, bins - len(spectrum)))
+    return (np.fft.irfft(spectrum, n) * (n / len(x))).astype(np.float32)
+
+
+def speak(rng, phrase, noise=True):
+    pick = lambda options: str(options[int(rng.integers(0, len(options)))])
+    command = ["espeak-ng", "--stdout", "-v", pick(VOICES) + pick(VARIANTS), "-s", str(int(rng.integers(125, 190))), "-p", str(int(rng.integers(30, 70))), phrase]
+    # A pipe cannot be wound back, so the length in the header is a dummy: read to the end.
+    data = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
+    with wave.open(io.BytesIO(data)) as w:
+        source = w.getframerate()
+    x = np.frombuffer(data[44:len(data) - len(data) % 2], np.int16).astype(np.float32) / 32768
+    x = resampled(x, source, RATE)
+    x *= rng.uniform(0.25, 0.9) / max(1e-4, float(np.abs(x).max()))
+    x = np.pad(x, tuple(int(n) for n in rng.integers(0, RATE // 4, 2)))
+    if noise and rng.random() < 0.6:
+        x = x + rng.standard_normal(len(x), dtype=np.float32) * 10 ** rng.uniform(-3.5, -1.7)
+    return np.clip(x, -1, 1)
