@@ -25,6 +25,8 @@ import invoice_text
 SIZES = ((360, 640), (480, 640), (512, 512), (640, 480), (720, 1280))
 LAID_OUT = ((288, 528), (336, 432), (384, 384), (432, 336), (288, 528))
 CAPTION_PROMPT = "Describe the image."
+# Soft tokens of a picture and most tokens of an answer.
+BUDGETS = {"frames": (70, 48), "pages": (140, 160)}
 QUESTION_SUFFIX = "\nAnswer with a word or a short phrase."
 
 
@@ -43,15 +45,18 @@ def held_out_frames(seed, count, fixed=False):
         yield Image.fromarray(frames.render(rng, frame)), talk
 
 
-def held_out_pages(seed, count):
-    """(picture, [(task, prompt, expected)]) for `count` held-out pages: the extraction, and two readings."""
+def held_out_pages(seed, count, fixed=False):
+    """(picture, [(task, prompt, expected)]) for `count` held-out pages: the extraction, and two readings or, `fixed`, the same for each page."""
     for i in range(count):
         rng = np.random.default_rng((seed, 98, i))
         invoice = invoice_text.random_invoice(rng, held_out=True)
         lines = invoice_text.printed_lines(rng, invoice)
         page = documents.typeset(rng, lines, size=(1248, 960))
         talk = [("extract", invoice_text.EXTRACT_PROMPTS[0], invoice_text.to_json(invoice))]
-        talk += [("read", q + QUESTION_SUFFIX, a) for q, a in invoice_text.reading_questions(rng, invoice, lines)[:2]]
+        if fixed:
+            talk += [(name, q + QUESTION_SUFFIX, a) for name, (q, a) in invoice_text.fixed_questions(invoice).items()]
+        else:
+            talk += [("read", q + QUESTION_SUFFIX, a) for q, a in invoice_text.reading_questions(rng, invoice, lines)[:2]]
         yield Image.fromarray(documents.render_page(rng, page)), talk
 
 
@@ -91,11 +96,14 @@ class Reference:
         self.processor = AutoProcessor.from_pretrained(directory)
         self.model = Gemma4ForConditionalGeneration.from_pretrained(directory, dtype=dtype).eval()
 
-    def answer(self, pictures, prompts, soft_tokens, max_new_tokens):
-        """(texts, token ids) of greedy answers; ids end before the stop token."""
+    def inputs(self, pictures, prompts, soft_tokens):
         messages = [[{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": p}]}] for p in prompts]
         text = [self.processor.apply_chat_template(m, add_generation_prompt=True, tokenize=False) for m in messages]
-        inputs = self.processor(text=text, images=[[p] for p in pictures], return_tensors="pt", padding=True, add_special_tokens=False, max_soft_tokens=soft_tokens)
+        return self.processor(text=text, images=[[p] for p in pictures], return_tensors="pt", padding=True, add_special_tokens=False, max_soft_tokens=soft_tokens)
+
+    def answer(self, pictures, prompts, soft_tokens, max_new_tokens):
+        """(texts, token ids) of greedy answers; ids end before the stop token."""
+        inputs = self.inputs(pictures, prompts, soft_tokens)
         with torch.no_grad():
             out = self.model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
         stops = set(self.model.generation_config.eos_token_id) | {self.model.generation_config.pad_token_id}
@@ -104,6 +112,16 @@ class Reference:
             end = next((i for i, t in enumerate(row) if t in stops), len(row))
             ids.append(row[:end])
         return [self.processor.decode(r, skip_special_tokens=True) for r in ids], ids
+
+    def next_logits(self, picture, prompt, soft_tokens, begun):
+        """Logits [vocabulary] of the token after the ids `begun` of an answer."""
+        inputs = self.inputs([picture], [prompt], soft_tokens)
+        more = torch.tensor([begun], dtype=torch.long)
+        for key, value in (("input_ids", more), ("attention_mask", torch.ones_like(more)), ("mm_token_type_ids", torch.zeros_like(more))):
+            if key in inputs:
+                inputs[key] = torch.cat((inputs[key], value), 1)
+        with torch.no_grad():
+            return self.model(**inputs).logits[0, -1].float()
 
 
 def main():
@@ -114,7 +132,7 @@ def main():
     p.add_argument("--seed", type=int, default=2026)
     p.add_argument("--batch", type=int, default=10)
     p.add_argument("--threads", type=int, default=1)
-    p.add_argument("--fixed-questions", action="store_true", help="four questions that fit every frame instead of two that vary")
+    p.add_argument("--fixed-questions", action="store_true", help="questions that fit every picture, four of a frame and five of a page, instead of two that vary")
     p.add_argument("--pages", action="store_true", help="invoices instead of frames, at 140 soft tokens")
     p.add_argument("--answers", type=Path)
     p.add_argument("--images", type=Path)
@@ -125,10 +143,10 @@ def main():
     waiting = []
 
     def flush():
-        soft_tokens, longest = (140, 160) if args.pages else (70, 48)
+        soft_tokens, longest = BUDGETS["pages" if args.pages else "frames"]
         texts, ids = reference.answer([w[1] for w in waiting], [w[3] for w in waiting], soft_tokens, longest)
         for (index, _, task, prompt, expected), text, row in zip(waiting, texts, ids):
-            r, n = score(task, text, expected)
+            r, n = score("read" if args.pages and task != "extract" else task, text, expected)
             right[task], total[task] = right.get(task, 0) + r, total.get(task, 0) + n
             if task == "extract":
                 right["valid_json"], total["valid_json"] = right.get("valid_json", 0) + (fields(text) is not None), total.get("valid_json", 0) + 1
@@ -137,7 +155,7 @@ def main():
 
     if args.images:
         args.images.mkdir(parents=True, exist_ok=True)
-    source = held_out_pages(args.seed, args.items) if args.pages else held_out_frames(args.seed, args.items, args.fixed_questions)
+    source = (held_out_pages if args.pages else held_out_frames)(args.seed, args.items, args.fixed_questions)
     for index, (picture, talk) in enumerate(source):
         if args.images:
             picture.save(args.images / f"{index:05d}.png")

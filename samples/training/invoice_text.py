@@ -159,3 +159,14 @@ def reading_questions(rng, v, lines):
         out.append((f"Read the {('first', 'second', 'third')[k]} item.", item.description))
         out.append((f"What is the amount of the {('first', 'second', 'third')[k]} item?", money(item.amount_cents)))
     return [out[int(k)] for k in rng.permutation(len(out))]
+
+
+def fixed_questions(v):
+    """name -> (question, answer): readings that fit every invoice."""
+    return {
+        "number": ("What is the invoice number?", v.number or "none"),
+        "date": ("What is the date?", "none" if v.date is None else "%04d-%02d-%02d" % v.date),
+        "seller": ("Who is the seller?", v.vendor or "none"),
+        "total": ("What is the total?", money(v.total_cents())),
+        "currency": ("What is the currency?", v.currency),
+    }
