@@ -13,8 +13,9 @@ import invoice_text
 
 # (height, width) after the resize to 70 soft tokens, for 16:9, 4:3, 1:1 and 3:4 pictures.
 GRIDS = ((288, 528), (336, 432), (384, 384), (432, 336))
-BRANCH_TOKENS = 128
-PAGE_BRANCH_TOKENS = 224
+BRANCH_TOKENS = 160
+PAGE_BRANCH_TOKENS = 288
+SPEECH_BRANCH_TOKENS = 224
 
 
 class Text:
@@ -25,6 +26,8 @@ class Text:
         self.cache = {}
         self.front = self.encode("<bos><|turn>user\n\n\n<|image>")
         self.back = self.encode("<image|>\n\n")
+        self.front_audio = self.encode("<bos><|turn>user\n<|audio>")
+        self.back_audio = self.encode("<audio|>")
         self.middle = self.encode("<turn|>\n<|turn>model\n")
         self.end = tok.token_to_id("<turn|>")
 
@@ -35,11 +38,11 @@ class Text:
             self.cache[s] = self.tok.encode(s, add_special_tokens=False).ids
         return self.cache[s]
 
-    def pack(self, soft_tokens, conversations, size=BRANCH_TOKENS):
-        """conversations: one list of (question, answer) per picture -> ids, targets, branch, positions, all
+    def pack(self, soft_tokens, conversations, size=BRANCH_TOKENS, front=None, back=None):
+        """conversations: one list of (question, answer) per picture, or per sound with its `front` and `back` -> ids, targets, branch, positions, all
         [B, S] numpy arrays with S = front + soft + back + size. Targets are -100 where nothing is to be learnt;
         the target at a position is the token after it. Conversations that do not fit are left out."""
-        shared = self.front + [0] * soft_tokens + self.back
+        shared = (front or self.front) + [0] * soft_tokens + (back or self.back)
         keep, B = len(shared), len(conversations)
         S = keep + size
         ids, target = np.zeros((B, S), np.int64), np.full((B, S), -100, np.int64)
@@ -85,10 +88,10 @@ def grid_positions(h, w, offset=(0, 0)):
     return torch.stack((x + offset[0], y + offset[1]), -1).view(1, -1, 2)
 
 
-def conversations(rng, scene, wanted=6):
+def conversations(rng, scene, wanted=7, hard=False):
     pick = lambda options: str(options[int(rng.integers(0, len(options)))])
     talk = [(pick(frames.CAPTION_PROMPTS), frames.caption(scene))]
-    talk += [(q + pick(frames.QUESTION_SUFFIXES), a) for q, a in frames.questions(rng, scene, wanted - 1)]
+    talk += [(q + pick(frames.QUESTION_SUFFIXES), a) for q, a in frames.questions(rng, scene, wanted - 1, hard)]
     return talk
 
 
@@ -130,14 +133,13 @@ def text_codes(cells, size):
     return np.concatenate((one_hot, place), -1)
 
 
-def page_conversations(rng, invoice, lines, json_share, whole_share=0.6):
-    """Readings of single facts; with probability `json_share` the whole extraction first, with probability
-    `whole_share` the text of the whole page first."""
+def page_conversations(rng, invoice, lines, json_share, whole_share=0.7):
+    """With probability `json_share` the whole extraction, with probability `whole_share` the text of the whole page, then readings
+    of single facts."""
     pick = lambda options: str(options[int(rng.integers(0, len(options)))])
-    kind = rng.random()
     talk = []
-    if kind < json_share:
-        talk = [(pick(invoice_text.EXTRACT_PROMPTS), invoice_text.to_json(invoice))]
-    elif kind < json_share + whole_share:
-        talk = [(pick(invoice_text.PAGE_PROMPTS), invoice_text.page_text(lines))]
+    if rng.random() < json_share:
+        talk.append((pick(invoice_text.EXTRACT_PROMPTS), invoice_text.to_json(invoice)))
+    if rng.random() < whole_share:
+        talk.append((pick(invoice_text.PAGE_PROMPTS), invoice_text.page_text(lines)))
     return talk + [(q + pick(frames.QUESTION_SUFFIXES), a) for q, a in invoice_text.reading_questions(rng, invoice, lines)]

@@ -18,6 +18,12 @@ import model as sample_model
 import train
 
 
+def weights_of(path):
+    """The running average of the weights where the checkpoint has one."""
+    state = torch.load(path, weights_only=True)
+    return state.get("average", state["model"])
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--work", type=Path, required=True)
@@ -29,7 +35,7 @@ def main():
     tok = Tokenizer.from_file(str(Path(__file__).resolve().parent.parent / "model" / "tokenizer.json"))
     model = sample_model.new_model(sample_model.build_config(tok), 1).eval()
     if not args.random:
-        model.model.load_state_dict(torch.load(args.work / args.checkpoint, weights_only=True)["model"])
+        model.model.load_state_dict(weights_of(args.work / args.checkpoint))
         model.tie_weights()
     seen, rng = [], np.random.default_rng(5)
     for h, w in batches.GRIDS:

@@ -31,6 +31,10 @@ BACKGROUNDS = {
 # Pairs a person would struggle to see.
 TOO_CLOSE = {("white", "white"), ("black", "black"), ("white", "beige"), ("yellow", "beige"), ("yellow", "white"),
              ("black", "navy"), ("blue", "navy"), ("purple", "navy"), ("orange", "beige")}
+# Chances of one, two and three shapes in a group; training may draw what is hard to count more often.
+COUNT_CHANCES, HARD_COUNT_CHANCES = (0.5, 0.3, 0.2), (0.3, 0.3, 0.4)
+# Chances of the kinds of `questions` when training asks more of what is often answered wrongly: counts, colours, what is there.
+HARD_QUESTION_CHANCES = (0.08, 0.13, 0.18, 0.02, 0.18, 0.05, 0.17, 0.06, 0.08, 0.05)
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six")
 PLACES = ("on the left", "on the right", "at the top", "at the bottom", "in the middle")
 
@@ -108,8 +112,10 @@ def is_held_out(scene):
     return hashlib.sha256(caption(scene).encode()).digest()[0] < 26
 
 
-def random_scene(rng, held_out=False, max_groups=2, max_count=3):
-    """A scene of the training set, or of the held-out set."""
+def random_scene(rng, held_out=False, max_groups=2, hard=False):
+    """A scene of the training set, or of the held-out set. `hard`: larger groups, groups that share shape or colour, and single groups,
+    whose place has to be named, are more frequent."""
+    chances = np.array(HARD_COUNT_CHANCES if hard else COUNT_CHANCES)
     while True:
         background = str(rng.choice(list(BACKGROUNDS)))
         usable = [c for c in COLOURS if (c, background) not in TOO_CLOSE]
@@ -117,10 +123,12 @@ def random_scene(rng, held_out=False, max_groups=2, max_count=3):
         if kind < 0.03 and not held_out:
             return Scene(background, ())
         groups = []
-        wanted = 1 if kind < 0.35 or max_groups == 1 else 2
+        wanted = 1 if kind < (0.45 if hard else 0.35) or max_groups == 1 else 2
         while len(groups) < wanted:
-            count = 1 + int(rng.choice(max_count, p=np.array([0.5, 0.3, 0.2][:max_count]) / sum([0.5, 0.3, 0.2][:max_count])))
+            count = 1 + int(rng.choice(len(chances), p=chances / chances.sum()))
             g = Group(count, str(rng.choice(usable)), str(rng.choice(SHAPES)))
+            if hard and groups and rng.random() < 0.3:
+                g = Group(count, groups[0].colour, g.shape) if rng.random() < 0.5 else Group(count, g.colour, groups[0].shape)
             if any((h.colour, h.shape) == (g.colour, g.shape) for h in groups):
                 continue
             groups.append(g)
@@ -315,12 +323,12 @@ def _number(n):
     return NUMBERS[n] if n else "zero"
 
 
-def questions(rng, scene, wanted):
-    """`wanted` (question, answer) pairs, of mixed kinds."""
+def questions(rng, scene, wanted, hard=False):
+    """`wanted` (question, answer) pairs, of mixed kinds; `hard`: with HARD_QUESTION_CHANCES."""
     out = []
     groups, total = scene.groups, sum(g.count for g in scene.groups)
     while len(out) < wanted:
-        kind = int(rng.integers(0, 10))
+        kind = int(rng.choice(10, p=HARD_QUESTION_CHANCES)) if hard else int(rng.integers(0, 10))
         colour, shape = str(rng.choice(list(COLOURS))), str(rng.choice(SHAPES))
         g = groups[int(rng.integers(0, len(groups)))] if groups else None
         if g is not None and rng.random() < 0.6:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from transformers import Gemma4Config, Gemma4ForConditionalGeneration, Gemma4TextConfig, Gemma4VisionConfig
+from transformers import Gemma4AudioConfig, Gemma4Config, Gemma4ForConditionalGeneration, Gemma4TextConfig, Gemma4VisionConfig
 
 IMAGE_BUDGET = 70
 PATCH, POOL = 16, 3
@@ -59,7 +59,8 @@ CHAT_TEMPLATE = """\
 """
 
 
-def build_config(tok):
+def build_config(tok, audio=False):
+    """`audio`: with an audio tower."""
     token = tok.token_to_id
     text = Gemma4TextConfig(
         vocab_size=tok.get_vocab_size(), vocab_size_per_layer_input=tok.get_vocab_size(),
@@ -79,8 +80,10 @@ def build_config(tok):
         patch_size=PATCH, pooling_kernel_size=POOL, position_embedding_size=512, use_clipped_linears=True, standardize=False,
         default_output_length=IMAGE_BUDGET,
     )
+    # The library takes the number of mel bands from the first number of channels.
+    hearing = Gemma4AudioConfig(hidden_size=128, num_hidden_layers=4, num_attention_heads=4, subsampling_conv_channels=(128, 16), output_proj_dims=128)
     config = Gemma4Config(
-        text_config=text, vision_config=vision, audio_config=None,
+        text_config=text, vision_config=vision, audio_config=hearing if audio else None,
         boi_token_id=token("<|image>"), eoi_token_id=token("<image|>"), image_token_id=token("<|image|>"),
         boa_token_id=token("<|audio>"), eoa_token_index=token("<audio|>"), audio_token_id=token("<|audio|>"),
         video_token_id=token("<|video|>"), vision_soft_tokens_per_image=IMAGE_BUDGET,
@@ -110,8 +113,10 @@ def new_model(config, seed):
                 p.normal_(0, 0.1)
             elif leaf in ("embed_tokens", "embed_tokens_per_layer", "lm_head"):
                 p.normal_(0, config.text_config.hidden_size ** -0.5 if leaf != "embed_tokens_per_layer" else config.text_config.hidden_size_per_layer_input ** -0.5)
+            elif p.ndim == 1:  # biases, scales of dimensions
+                p.zero_()
             else:
-                p.normal_(0, p.shape[1] ** -0.5)
+                p.normal_(0, p[0].numel() ** -0.5)
     model.tie_weights()
     return model
 
@@ -130,6 +135,7 @@ def observe_bounds(model, batches, margin=1.5):
     from transformers.models.gemma4.modeling_gemma4 import Gemma4ClippableLinear
 
     seen, hooks = {}, []
+    set_clip_bounds(model, {n: (-math.inf, math.inf, -math.inf, math.inf) for n, m in model.named_modules() if isinstance(m, Gemma4ClippableLinear)})
 
     def widen(name, x, y):
         b = seen.setdefault(name, [0.0] * 4)

@@ -3,15 +3,12 @@
     train.py tower   --work DIR    vision tower alone, with dense targets on small frames
     train.py decoder --work DIR    decoder alone, on what an ideal tower would report
     train.py joint   --work DIR    both together, on whole frames, captions and questions
+    train.py speech  --work DIR    an audio tower, and the decoder that goes on from --begin
 
 `tower` and `decoder` are independent and may run side by side; `joint` starts from both.
 """
 import argparse
 import copy
-import json
-import math
-import os
-import time
 from pathlib import Path
 
 import numpy as np
@@ -26,14 +23,11 @@ import forward
 import frames
 import invoice_text
 import model as sample_model
+import speech_training
 from optimiser import Optimiser
+from training_loop import Average, Log, answer_loss, answers, restore, save, schedule
 
 HERE = Path(__file__).resolve().parent
-
-
-def schedule(step, steps, warm_up=60):
-    """Linear warm-up, constant, linear fall over the last 40 %."""
-    return min(1.0, (step + 1) / warm_up, max(0.02, (steps - step) / (0.4 * steps)))
 
 
 class Heads(torch.nn.Module):
@@ -133,7 +127,8 @@ class Pages:
         self.images = np.stack([documents.render_page(rng, page) for _, page, _ in made]) if draw else None
         self.cells = torch.from_numpy(np.stack([documents.cell_text(page) for _, page, _ in made]))
         self.patches = torch.from_numpy(np.stack([documents.patch_text(page) for _, page, _ in made])) if draw else None
-        self.talk = [batches.page_conversations(rng, invoice, lines, json_share) for invoice, _, lines in made]
+        self.facts = [(invoice, lines) for invoice, _, lines in made]
+        self.talk = [batches.page_conversations(rng, *facts, json_share) for facts in self.facts]
 
     def see(self, tower):
         h, w = self.size
@@ -180,67 +175,72 @@ def batch_of_scatter(rng, size, count, offset):
     return Made(rng, [frames.scatter(rng, size) for _ in range(count)], offset=offset, resize=False)
 
 
-def batch_of_scenes(rng, size, count, draw=True, questions=6, held_out=False):
-    scenes = [frames.random_scene(rng, held_out) for _ in range(count)]
+def batch_of_scenes(rng, size, count, draw=True, questions=7, held_out=False, hard=False):
+    scenes = [frames.random_scene(rng, held_out, hard=hard) for _ in range(count)]
     made = Made(rng, [frames.lay_out(rng, s, size) for s in scenes], draw)
-    return made, [batches.conversations(rng, s, questions) for s in scenes]
+    return made, [batches.conversations(rng, s, questions, hard) for s in scenes]
 
 
-class Log:
-    def __init__(self, path):
-        self.file, self.start = open(path, "a"), time.time()
+class Shelf:
+    """Pictures whose pooled features are kept, so that a decoder over a tower that stays as it is trains at twice the pace:
+    every batch draws a few new ones and then takes any of those that were kept, with new conversations about them."""
 
-    def __call__(self, **values):
-        line = json.dumps({k: round(v, 5) if isinstance(v, float) else v for k, v in values.items()} | {"s": round(time.time() - self.start)})
-        print(line, flush=True)
-        self.file.write(line + "\n")
-        self.file.flush()
+    def __init__(self, tower, most):
+        self.tower, self.most, self.kept, self.oldest = tower, most, [], 0
 
+    def draw(self, rng, count, hard):
+        """(what the conversations are made of, pooled features) of new pictures."""
+        raise NotImplementedError
 
-def save(path, **state):
-    torch.save(state, str(path) + ".part")
-    os.replace(str(path) + ".part", path)
+    @torch.no_grad()
+    def add(self, rng, count, hard=False):
+        for new in self.draw(rng, count, hard):
+            if len(self.kept) < self.most:
+                self.kept.append(new)
+            else:
+                self.kept[self.oldest] = new
+                self.oldest = (self.oldest + 1) % self.most
 
-
-def answer_loss(logits, target):
-    """logits [n, V] at the n places of target [B, T] that are not -100. Returns the mean loss, and the share of
-    captions and of other answers whose every token is the most likely one; an answer is a run of such places and the
-    first of a row is the caption."""
-    inside = target >= 0
-    loss = F.cross_entropy(logits, target[inside])
-    with torch.no_grad():
-        begins = inside & ~F.pad(inside[:, :-1], (1, 0))
-        answer = begins.flatten().cumsum(0)[inside.flatten()] - 1  # which answer each place belongs to
-        wrong = torch.zeros(int(begins.sum())).index_add(0, answer, (logits.argmax(-1) != target[inside]).float())
-        row = torch.nonzero(begins)[:, 0]
-        first = torch.cat((torch.ones(1, dtype=torch.bool), row[1:] != row[:-1]))
-        exact = (wrong == 0).float()
-    return loss, exact[first].mean(), exact[~first].mean()
+    def pick(self, rng, count):
+        return [self.kept[int(i)] for i in rng.permutation(len(self.kept))[:count]]
 
 
-def answers(model, soft, front, ids, target, branch, position, keep):
-    """Logits at the places of `target` where there is something to learn, and the targets [B, T]."""
-    window = model.config.text_config.sliding_window
-    target = torch.from_numpy(target[:, keep:])
-    logits = forward.decoder(model, torch.from_numpy(ids), soft, front, torch.from_numpy(position), batches.masks(branch, position, window), keep, target >= 0)
-    return logits, target
+class FrameShelf(Shelf):
+    def __init__(self, tower, size, most=1500):
+        super().__init__(tower, most)
+        self.size = size
+
+    def draw(self, rng, count, hard):
+        scenes = [frames.random_scene(rng, hard=hard) for _ in range(count)]
+        return zip(scenes, Made(rng, [frames.lay_out(rng, s, self.size) for s in scenes]).see(self.tower)[0])
+
+    def batch(self, args, text, rng):
+        """Pooled features [batch, cells, hidden] and the packed conversations."""
+        hard = rng.random() < args.hard_share
+        self.add(rng, args.fresh if self.kept else 8 * args.batch, hard)
+        chosen = self.pick(rng, args.batch)
+        talk = [batches.conversations(rng, scene, hard=hard) for scene, _ in chosen]
+        return torch.stack([pooled for _, pooled in chosen]), text.pack(chosen[0][1].shape[0], talk)
 
 
-def restore(path, opt, **modules):
-    """Loads what fits of a checkpoint; returns its step, 0 if there is none. Parameters that have
-    another shape or did not exist keep their first values, and the optimiser then starts afresh."""
-    if not path.exists():
-        return 0
-    state = torch.load(path, weights_only=True)
-    same = True
-    for name, module in modules.items():
-        own = module.state_dict()
-        fits = {k: v for k, v in state.get(name, {}).items() if k in own and v.shape == own[k].shape}
-        same &= len(fits) == len(own)
-        module.load_state_dict(fits, strict=False)
-    if same and opt is not None and "opt" in state:
-        opt.load_state_dict(state["opt"])
-    return state["step"]
+def frame_shelves(tower):
+    return {size: FrameShelf(tower, size) for size in batches.GRIDS}
+
+
+class PageShelf(Shelf):
+    def __init__(self, tower, most=2000):
+        super().__init__(tower, most)
+
+    def draw(self, rng, count, hard):
+        pages = Pages(rng, count, 0.0)
+        return zip(pages.facts, pages.see(self.tower)[0])
+
+    def batch(self, args, text, rng):
+        """The same of pages, half as many."""
+        self.add(rng, args.fresh if self.kept else 8 * args.batch)
+        chosen = self.pick(rng, max(2, args.batch // 2))
+        talk = [batches.page_conversations(rng, *facts, args.json_share) for facts, _ in chosen]
+        return torch.stack([pooled for _, pooled in chosen]), text.pack(chosen[0][1].shape[0], talk, batches.PAGE_BRANCH_TOKENS)
 
 
 def train_tower(args, model, tok):
@@ -249,14 +249,20 @@ def train_tower(args, model, tok):
     named = [("tower." + n, p) for n, p in tower.named_parameters()]
     named += [(f"heads.embed_tokens.{k}.{n}", p) for k, h in enumerate((heads, text_heads)) for n, p in h.named_parameters()]
     opt = Optimiser(named, matrix_lr=args.lr, other_lr=args.other_lr)
-    path = args.work / "tower.pt"
+    path = args.work / f"{args.name or 'tower'}.pt"
     start = restore(path, opt, tower=tower, heads=heads, text_heads=text_heads)
-    log, size, means = Log(args.work / "tower.log"), (192, 240), {}
+    before = None
+    if args.begin is not None:
+        before = copy.deepcopy(model)
+        restore(args.begin, None, averaged=True, model=before.model)
+        if not path.exists():
+            restore(args.begin, None, averaged=True, model=model.model, heads=heads, text_heads=text_heads)
+    log, size, means = Log(path.with_suffix(".log")), (192, 240), {}
     for step in range(start, args.steps):
         rng = np.random.default_rng((args.seed, 1, step))
         kind = "crop"
         if step >= args.pages_from and step % 4 != 0:
-            kind = "whole page" if step % 16 == 3 and step > args.pages_from + 400 else "page"
+            kind = "whole page" if step % 16 == 3 and step >= args.pages_from + args.whole_pages_after else "page"
         elif step >= args.whole_from and step % 8 in (3, 4):
             kind = "whole"
         if kind == "crop":
@@ -267,7 +273,13 @@ def train_tower(args, model, tok):
             made = PageCrops(rng, args.batch // 4)
         else:
             made = PageCrops(rng, args.batch // 4, crop=None)
-        loss, *right = (text_heads if "page" in kind else heads)(*made.see(tower), made)
+        pooled, patches = made.see(tower)
+        loss, *right = (text_heads if "page" in kind else heads)(pooled, patches, made)
+        if before is not None and "page" not in kind:
+            with torch.no_grad():
+                held = forward.norm(made.see(before.model.vision_tower)[0])
+            away = (forward.norm(pooled) - held).pow(2).mean()
+            loss, right = loss + args.keep * away, right[:2] + [away.detach()]
         loss.backward()
         opt.step(schedule(step, args.steps))
         now = np.array([float(loss.detach()), *map(float, right)])
@@ -285,7 +297,7 @@ def new_codebook(model):
 
 
 def decoder_batch(args, text, rng, size, draw):
-    made, talk = batch_of_scenes(rng, size, args.batch, draw)
+    made, talk = batch_of_scenes(rng, size, args.batch, draw, hard=rng.random() < args.hard_share)
     return made, text.pack((size[0] // 48) * (size[1] // 48), talk)
 
 
@@ -354,7 +366,7 @@ def first_joint(args, model, heads, text_heads, log):
                  restore(args.work / "decoder.pt", None, lm=core.language_model, codebook=books[0], text_codebook=books[1]))
         log(explained=fit_projection(model, lambda made: books[0](made.codes()), page_target, rng), tower_steps=steps[0], decoder_steps=steps[1])
         return
-    restore(args.begin, None, model=core, heads=heads, text_heads=text_heads)
+    restore(args.begin, None, averaged=True, model=core, heads=heads, text_heads=text_heads)
     if args.tower is not None:
         teacher = copy.deepcopy(model)
         steps = restore(args.tower, None, tower=core.vision_tower, heads=heads, text_heads=text_heads)
@@ -367,37 +379,45 @@ def train_joint(args, model, tok):
     text, heads, text_heads = batches.Text(tok), Heads(width), TextHeads(width)
     named = list(core.named_parameters()) + [(f"heads.embed_tokens.{k}.{n}", p) for k, h in enumerate((heads, text_heads)) for n, p in h.named_parameters()]
     opt = Optimiser(named, matrix_lr=args.lr, other_lr=args.other_lr)
-    path = args.work / f"{args.name}.pt"
-    log = Log(args.work / f"{args.name}.log")
+    path = args.work / f"{args.name or 'joint'}.pt"
+    log = Log(path.with_suffix(".log"))
     start = restore(path, opt, model=core, heads=heads, text_heads=text_heads)
     if not path.exists():
         first_joint(args, model, heads, text_heads, log)
+    average = Average.resumed(core, args.average, path, start)
+    shelves = frame_shelves(core.vision_tower) | {"page": PageShelf(core.vision_tower)}
     means, at = {}, len(text.front)
     for step in range(start, args.steps):
         rng = np.random.default_rng((args.seed, 4, step))
         kind = "page" if rng.random() < args.pages_share else "frame"
-        if kind == "page":
-            made = Pages(rng, max(2, args.batch // 2), args.json_share)
-            packed, reader = made.packed(text), text_heads
+        size = batches.GRIDS[(0, 1, 0, 2, 0, 3)[step % 6]]
+        if args.fixed_tower:
+            pooled, packed = shelves["page" if kind == "page" else size].batch(args, text, rng)
+            dense, right = 0.0, ()
         else:
-            made, packed = decoder_batch(args, text, rng, batches.GRIDS[(0, 1, 0, 2, 0, 3)[step % 6]], draw=True)
-            reader = heads
-        pooled, patches = made.see(core.vision_tower)
-        dense, *right = reader(pooled, patches, made)
+            if kind == "page":
+                made = Pages(rng, max(2, args.batch // 2), args.json_share)
+                packed, reader = made.packed(text), text_heads
+            else:
+                made, packed = decoder_batch(args, text, rng, size, draw=True)
+                reader = heads
+            pooled, patches = made.see(core.vision_tower)
+            dense, *right = reader(pooled, patches, made)
         loss, first, others = answer_loss(*answers(model, forward.embed_vision(model, pooled), at, *packed))
         (loss + args.dense * dense).backward()
         opt.step(schedule(step, args.steps))
-        now = np.array([float(loss.detach()), float(first), float(others), float(right[0])])
+        average.step()
+        now = np.array([float(loss.detach()), float(first), float(others), *map(float, right[:1])])
         means[kind] = now if kind not in means else 0.95 * means[kind] + 0.05 * now
         if step % 10 == 9:
             log(step=step + 1, **{k: [round(float(x), 4) for x in v] for k, v in means.items()})
         if step % 50 == 49 or step + 1 == args.steps:
-            save(path, model=core.state_dict(), heads=heads.state_dict(), text_heads=text_heads.state_dict(), opt=opt.state_dict(), step=step + 1)
+            save(path, model=core.state_dict(), average=average.values, heads=heads.state_dict(), text_heads=text_heads.state_dict(), opt=opt.state_dict(), step=step + 1)
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("phase", choices=("tower", "decoder", "joint"))
+    p.add_argument("phase", choices=("tower", "decoder", "joint", "speech"))
     p.add_argument("--work", type=Path, required=True, help="folder of checkpoints and logs")
     p.add_argument("--steps", type=int, default=3000)
     p.add_argument("--batch", type=int, default=32)
@@ -408,23 +428,36 @@ def main():
     p.add_argument("--code-noise", type=float, default=0.15)
     p.add_argument("--whole-from", type=int, default=400, help="tower: first step that also sees whole frames")
     p.add_argument("--pages-from", type=int, default=1200, help="tower, decoder: first step that also sees pages")
+    p.add_argument("--whole-pages-after", type=int, default=400, help="tower: page steps after which some pages are seen whole")
+    p.add_argument("--keep", type=float, default=10.0, help="tower, with --begin: weight of staying with what frames looked like to that checkpoint")
     p.add_argument("--json-share", type=float, default=0.3, help="share of pages whose whole extraction is asked for")
-    p.add_argument("--dense", type=float, default=0.3, help="joint: weight of the dense loss")
+    p.add_argument("--dense", type=float, default=0.3, help="joint, speech: weight of the dense loss")
     p.add_argument("--pages-share", type=float, default=0.0, help="joint: share of the steps that show pages")
-    p.add_argument("--name", default="joint", help="joint: name of the checkpoint")
-    p.add_argument("--begin", type=Path, help="joint: checkpoint of another joint run to begin from, with a new schedule")
+    p.add_argument("--hard-share", type=float, default=0.0, help="decoder, joint: share of the frame steps that draw what is hard more often")
+    p.add_argument("--average", type=float, default=0.99, help="joint, speech: decay of the running average of the weights, which is what export.py takes")
+    p.add_argument("--name", help="tower, joint, speech: name of the checkpoint, if not that of the phase")
+    p.add_argument("--begin", type=Path, help="tower, joint, speech: checkpoint of another joint run to begin from, with a new schedule")
     p.add_argument("--tower", type=Path, help="joint, with --begin: checkpoint of a tower to take instead")
+    p.add_argument("--letters-only", type=int, default=600, help="speech: first steps that train the audio tower alone")
+    p.add_argument("--frames-share", type=float, default=0.3, help="speech: share of the steps after that which show frames")
+    p.add_argument("--fixed-tower", action="store_true", help="joint: leave the tower as it is and keep its features of earlier frames")
+    p.add_argument("--fresh", type=int, default=2, help="speech, and joint with --fixed-tower: new pictures a step")
     p.add_argument("--compile", action="store_true", help="fuse the vision layers")
     args = p.parse_args()
+    if args.phase == "speech" and args.begin is None:
+        p.error("speech needs --begin")
     torch.set_num_threads(args.threads)
     args.work.mkdir(parents=True, exist_ok=True)
     tok = Tokenizer.from_file(str(HERE.parent / "model" / "tokenizer.json"))
-    model = sample_model.new_model(sample_model.build_config(tok), args.seed)
+    model = sample_model.new_model(sample_model.build_config(tok, audio=args.phase == "speech"), args.seed)
     forward.check_against_library(model)
     if args.compile:
         forward.compile_layers()
     model.train()
-    {"tower": train_tower, "decoder": train_decoder, "joint": train_joint}[args.phase](args, model, tok)
+    if args.phase == "speech":
+        speech_training.train_speech(args, model, tok, frame_shelves(model.model.vision_tower))
+    else:
+        {"tower": train_tower, "decoder": train_decoder, "joint": train_joint}[args.phase](args, model, tok)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,98 @@
+"""What the phases of training share: learning rates, losses of answers, logs, checkpoints, averaged weights."""
+import json
+import os
+import time
+
+import torch
+import torch.nn.functional as F
+
+import batches
+import forward
+
+
+def schedule(step, steps, warm_up=60):
+    """Linear warm-up, constant, linear fall over the last 40 %."""
+    return min(1.0, (step + 1) / warm_up, max(0.02, (steps - step) / (0.4 * steps)))
+
+
+class Average:
+    """Running average of a module's weights: the mean over about 1 / (1 - decay) steps, fewer at the start."""
+
+    def __init__(self, module, decay):
+        self.module, self.decay, self.steps = module, decay, 0
+        self.values = {k: v.detach().clone() for k, v in module.state_dict().items()}
+
+    @classmethod
+    def resumed(cls, module, decay, path, steps):
+        """As it was in the checkpoint at `path` after `steps`, if that is not 0."""
+        out = cls(module, decay)
+        if steps:
+            out.steps, out.values = steps, torch.load(path, weights_only=True).get("average", out.values)
+        return out
+
+    @torch.no_grad()
+    def step(self):
+        self.steps += 1
+        weight = 1 - min(self.decay, self.steps / (self.steps + 10))
+        for k, v in self.module.named_parameters():
+            self.values[k].lerp_(v, weight)
+
+
+class Log:
+    def __init__(self, path):
+        self.file, self.start = open(path, "a"), time.time()
+
+    def __call__(self, **values):
+        line = json.dumps({k: round(v, 5) if isinstance(v, float) else v for k, v in values.items()} | {"s": round(time.time() - self.start)})
+        print(line, flush=True)
+        self.file.write(line + "\n")
+        self.file.flush()
+
+
+def save(path, **state):
+    torch.save(state, str(path) + ".part")
+    os.replace(str(path) + ".part", path)
+
+
+def answer_loss(logits, target):
+    """logits [n, V] at the n places of target [B, T] that are not -100. Returns the mean loss, and the share of
+    captions and of other answers whose every token is the most likely one; an answer is a run of such places and the
+    first of a row is the caption."""
+    inside = target >= 0
+    loss = F.cross_entropy(logits, target[inside])
+    with torch.no_grad():
+        begins = inside & ~F.pad(inside[:, :-1], (1, 0))
+        answer = begins.flatten().cumsum(0)[inside.flatten()] - 1  # which answer each place belongs to
+        wrong = torch.zeros(int(begins.sum())).index_add(0, answer, (logits.argmax(-1) != target[inside]).float())
+        row = torch.nonzero(begins)[:, 0]
+        first = torch.cat((torch.ones(1, dtype=torch.bool), row[1:] != row[:-1]))
+        exact = (wrong == 0).float()
+    return loss, exact[first].mean(), exact[~first].mean()
+
+
+def answers(model, soft, front, ids, target, branch, position, keep):
+    """Logits at the places of `target` where there is something to learn, and the targets [B, T]."""
+    window = model.config.text_config.sliding_window
+    target = torch.from_numpy(target[:, keep:])
+    logits = forward.decoder(model, torch.from_numpy(ids), soft, front, torch.from_numpy(position), batches.masks(branch, position, window), keep, target >= 0)
+    return logits, target
+
+
+def restore(path, opt, averaged=False, **modules):
+    """Loads what fits of a checkpoint; returns its step, 0 if there is none. Parameters that have
+    another shape or did not exist keep their first values, and the optimiser then starts afresh. `averaged`: the running average of
+    `model` instead, where there is one."""
+    if not path.exists():
+        return 0
+    state = torch.load(path, weights_only=True)
+    if averaged and "average" in state:
+        state["model"] = state["average"]
+    same = True
+    for name, module in modules.items():
+        own = module.state_dict()
+        fits = {k: v for k, v in state.get(name, {}).items() if k in own and v.shape == own[k].shape}
+        same &= len(fits) == len(own)
+        module.load_state_dict(fits, strict=False)
+    if same and opt is not None and "opt" in state:
+        opt.load_state_dict(state["opt"])
+    return state["step"]
