@@ -26,11 +26,10 @@ namespace {
 constexpr int kMaxDepth = 500;
 constexpr int kEventsPerCheck = 4096;
 
-constexpr std::array<std::string_view, 31> kBlocks = {
-    "address", "article", "aside", "blockquote", "body",   "caption", "dd",   "details",
-    "div",     "dl",      "dt",    "fieldset",   "figure", "footer",  "form", "h1",
-    "h2",      "h3",      "h4",    "h5",         "h6",     "header",  "hr",   "main",
-    "nav",     "ol",      "p",     "section",    "table",  "title",   "ul"};
+constexpr std::array<std::string_view, 29> kBlocks = {
+    "address", "article",  "aside",  "blockquote", "body", "caption", "dd",      "details", "div",  "dl",
+    "dt",      "fieldset", "figure", "footer",     "form", "h1",      "h2",      "h3",      "h4",   "h5",
+    "h6",      "header",   "hr",     "main",       "nav",  "p",       "section", "table",   "title"};
 constexpr std::array<std::string_view, 7> kHidden = {"script",   "style",  "template", "noscript",
                                                      "textarea", "select", "svg"};
 
@@ -62,24 +61,37 @@ class Reader {
       hidden_from_ = depth_;
     }
     if (hidden_from_ != 0) return;
-    if (name == "pre") {
+    if (name == "td" || name == "th") {
+      // A table within a cell is read as words.
+      if (cells_ > 0) {
+        space_ = true;
+      } else if (!row_begins_) {
+        add(" | ");
+      }
+      row_begins_ = false;
+      ++cells_;
+    } else if (name == "img") {
+      const char* text = attribute(attributes, "alt");
+      if (text != nullptr && *text != '\0') folded("[" + std::string(text) + "]");
+    } else if (cells_ > 0) {
+      // A row stays one line, whatever its cells are made of.
+      if (is_block(name) || name == "br") space_ = true;
+    } else if (name == "pre") {
       end_paragraph();
       ++pre_;
     } else if (name == "br") {
       end_line();
+    } else if (name == "ul" || name == "ol") {
+      end_before_list();
+      ++lists_;
     } else if (name == "li") {
       end_line();
-      add("- ");
+      add(std::string(2 * static_cast<std::size_t>(std::max(0, lists_ - 1)), ' ') + "- ");
     } else if (name == "tr") {
       end_line();
       row_begins_ = true;
-    } else if (name == "td" || name == "th") {
-      if (!row_begins_) add(" | ");
-      row_begins_ = false;
-    } else if (name == "img") {
-      const char* text = attribute(attributes, "alt");
-      if (text != nullptr && *text != '\0') folded("[" + std::string(text) + "]");
     } else if (is_one_of(kBlocks, name)) {
+      if (line_.ends_with("- ") && line_.find_first_not_of("- ") == std::string::npos) return;  // <li><p>
       end_paragraph();
       heading_ = heading_level(name);
       if (heading_ != 0) add(std::string(static_cast<std::size_t>(heading_), '#') + " ");
@@ -89,14 +101,22 @@ class Reader {
   void end(std::string_view name) {
     if (hidden_from_ != 0) {
       if (depth_ == hidden_from_) hidden_from_ = 0;
+    } else if (name == "td" || name == "th") {
+      cells_ = std::max(0, cells_ - 1);
+      space_ = false;
+    } else if (cells_ > 0) {
+      if (is_block(name)) space_ = true;
     } else if (name == "pre") {
       end_paragraph();
       pre_ = std::max(0, pre_ - 1);
+    } else if (name == "ul" || name == "ol") {
+      lists_ = std::max(0, lists_ - 1);
+      end_before_list();
+    } else if (name == "li" || name == "tr" || (lists_ > 0 && name == "p")) {
+      end_line();
     } else if (is_one_of(kBlocks, name)) {
       end_paragraph();
       heading_ = 0;
-    } else if (name == "li" || name == "tr") {
-      end_line();
     }
     --depth_;
   }
@@ -132,6 +152,11 @@ class Reader {
   }
 
  private:
+  static bool is_block(std::string_view name) {
+    return is_one_of(kBlocks, name) || name == "pre" || name == "ul" || name == "ol" || name == "li" ||
+           name == "tr";
+  }
+
   static const char* attribute(const xmlChar** attributes, const char* name) {
     for (; attributes != nullptr && *attributes != nullptr; attributes += 2) {
       if (std::strcmp(reinterpret_cast<const char*>(attributes[0]), name) == 0) {
@@ -178,6 +203,12 @@ class Reader {
     line_.clear();
   }
 
+  /// A list within another is no paragraph of its own.
+  void end_before_list() {
+    if (lists_ > 0) return end_line();
+    end_paragraph();
+  }
+
   void end_paragraph() {
     end_line();
     if (!lines_.empty() && !lines_.back().text.empty()) {
@@ -193,6 +224,8 @@ class Reader {
   int depth_ = 0;
   int hidden_from_ = 0;  ///< depth of the element whose contents are not shown; 0: none
   int pre_ = 0;
+  int lists_ = 0;
+  int cells_ = 0;
   int heading_ = 0;
   bool row_begins_ = false;
   bool space_ = false;  ///< white space waits for what follows it

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <utility>
 
 namespace reelfolio::stages {
 
@@ -78,7 +79,11 @@ TextLines plain_lines(std::string_view text, bool markdown) {
   std::size_t at = 0;
   while (at < text.size()) {
     const std::size_t end = std::min(text.find_first_of("\r\n", at), text.size());
-    lines.push_back({.text = without_controls(text.substr(at, end - at)), .line = number++});
+    std::string line = without_controls(text.substr(at, end - at));
+    // More than two empty lines in a row say nothing; a file may be made of them.
+    const bool after_two = lines.size() >= 2 && lines.back().text.empty() && (lines.end() - 2)->text.empty();
+    if (!line.empty() || !after_two) lines.push_back({.text = std::move(line), .line = number});
+    ++number;
     at = end + 1;
     if (end < text.size() && text[end] == '\r' && at < text.size() && text[at] == '\n') ++at;
   }

@@ -138,7 +138,7 @@ StageType read_text_type() {
       {.name = "max_bytes",
        .type = ParamType::integer,
        .help = "size of one file; a larger one is an error",
-       .default_value = std::int64_t{64} << 20U,
+       .default_value = std::int64_t{16} << 20U,
        .min = 1,
        .max = 1U << 30U},
   };

@@ -41,9 +41,13 @@ stages:
                                   "Two yellow circles left of a grey square. A red circle.\n");
   const auto film = folder.write("c.srt", "1\n00:00:01,000 --> 00:00:02,500\nA red circle\n");
   const auto legacy = folder.write("d.txt", "Gr\xFCn, gelb\n");
+  // Its conversion is a library that the decoder's process loads.
+  const auto wide = folder.write("d.utf16", std::string("\xFF\xFE"
+                                                        "a\0\n\0b\0\n\0c\0",
+                                                        12));
   const auto binary = folder.write("e.txt", std::string("\x01\x02\x00\xFF", 4));
-  const Outcome outcome =
-      run(graph, {page.string(), notes.string(), film.string(), legacy.string(), binary.string()});
+  const Outcome outcome = run(
+      graph, {page.string(), notes.string(), film.string(), legacy.string(), wide.string(), binary.string()});
   CHECK(outcome.status == 3);
   const auto lines = json_lines(outcome.out);
   std::size_t parts_of_notes = 0;
@@ -56,6 +60,7 @@ stages:
     CHECK(line["unit"]["kind"] == "text");
     CHECK(line["words"]["text"].is_string());
     if (line["input"] == notes.string()) ++parts_of_notes;
+    if (line["input"] == wide.string()) CHECK(line["unit"]["last_line"] == 3);
     if (line["input"] == film.string()) {
       CHECK(line["unit"]["start_s"] == 1);
       CHECK(line["unit"]["end_s"] == 2.5);

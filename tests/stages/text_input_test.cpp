@@ -117,6 +117,12 @@ TEST_CASE("plain text: every kind of line end counts, control characters go") {
   CHECK(lines[4].line == 5);
 }
 
+TEST_CASE("plain text: of many empty lines two are kept, and lines keep their numbers") {
+  const TextLines lines = plain_lines("a\n\n\n\n\n\nb\n", false);
+  CHECK(joined(lines) == "a\n\n\nb\n");
+  CHECK(lines.back().line == 7);
+}
+
 TEST_CASE("plain text: headings of Markdown, but not inside code") {
   const TextLines lines =
       plain_lines("# One\ntext\n\nTwo\n---\n\n```\n# no heading\n```\n#hash\n    # code\n", true);
@@ -141,6 +147,13 @@ TEST_CASE("html: what a page shows, structure kept, the rest left out") {
   const TextLines lines = html_lines(html, {});
   CHECK(lines[2].heading == 1);
   CHECK(lines[2].line == 3);
+}
+
+TEST_CASE("html: rows stay lines and items keep their marks, whatever they hold") {
+  CHECK(html_text("<table><tr><td><p>a</p><p>b</p></td><td>c<br>d</td><td><table><tr><td>e</table></td></tr>"
+                  "<tr><td>f</td></tr></table>g") == "a b | c d | e\nf\n\ng\n");
+  CHECK(html_text("<ul><li><p>one</p></li><li>two<ul><li>three</li></ul></li></ul><p>four</p>") ==
+        "- one\n- two\n  - three\n\nfour\n");
 }
 
 TEST_CASE("html: is told by its first tag") {
