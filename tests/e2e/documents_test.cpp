@@ -23,7 +23,8 @@ std::vector<std::string> command(const std::filesystem::path& graph, const std::
 
 Outcome run(const std::filesystem::path& graph, const std::vector<std::string>& inputs,
             const std::string& threads = "1") {
-  return run_program({.arguments = command(graph, inputs, threads)});
+  return run_program(
+      {.arguments = command(graph, inputs, threads), .variables = {{"OMP_WAIT_POLICY", "passive"}}});
 }
 
 }  // namespace
