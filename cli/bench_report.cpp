@@ -100,6 +100,11 @@ std::string bench_table(const BenchResult& result, const std::string& cpu) {
                measure->memory_fraction ? percent(*measure->memory_fraction) : "-",
                percent(measure->matmul_fraction)});
   }
+  const auto microseconds = [&](const char* name, std::optional<double> seconds) {
+    table.add({name, seconds ? number(*seconds * 1e6) : "-", seconds ? "us" : "", "", ""});
+  };
+  microseconds("token mask, median", result.masks ? std::optional(result.masks->median_s) : std::nullopt);
+  microseconds("token mask, slowest", result.masks ? std::optional(result.masks->slowest_s) : std::nullopt);
   const auto gigabytes = [&](const char* name, std::size_t bytes) {
     table.add({name, number(static_cast<double>(bytes) * 1e-9), "GB", "", ""});
   };
@@ -138,6 +143,10 @@ std::string bench_json(const BenchResult& result, const std::string& cpu) {
         {"memory_read", measure->memory_fraction ? Json(*measure->memory_fraction) : Json(nullptr)},
         {"matmul", measure->matmul_fraction}};
   }
+  document["mask_median_us"] = result.masks ? Json(result.masks->median_s * 1e6) : Json(nullptr);
+  document["mask_slowest_us"] = result.masks ? Json(result.masks->slowest_s * 1e6) : Json(nullptr);
+  document["masked_tokens"] = result.masks ? Json(result.masks->masks) : Json(nullptr);
+  document["forced_tokens"] = result.masks ? Json(result.masks->forced_tokens) : Json(nullptr);
   document["load_s"] = result.load_s;
   document["text_weight_bytes"] = result.text_weight_bytes;
   document["load_peak_rss_bytes"] = result.load_peak_rss_bytes;

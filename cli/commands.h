@@ -14,5 +14,6 @@ ExitCode inspect_command(const InspectFlags& flags);
 ExitCode tokenize_command(const TokenizeFlags& flags);
 ExitCode pack_command(const PackFlags& flags);
 ExitCode bench_command(const BenchFlags& flags);
+ExitCode schema_command(const SchemaFlags& flags);
 
 }  // namespace reelfolio::cli

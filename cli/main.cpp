@@ -21,6 +21,7 @@ struct Dispatch {
   ExitCode operator()(const reelfolio::cli::PackFlags& flags) const { return pack_command(flags); }
   ExitCode operator()(const reelfolio::cli::TokenizeFlags& flags) const { return tokenize_command(flags); }
   ExitCode operator()(const reelfolio::cli::BenchFlags& flags) const { return bench_command(flags); }
+  ExitCode operator()(const reelfolio::cli::SchemaFlags& flags) const { return schema_command(flags); }
   ExitCode operator()(const reelfolio::cli::HelpText& help) const {
     reelfolio::cli::print(help.text);
     return ExitCode::ok;

@@ -82,6 +82,12 @@ Examples:
 Fractions compare with what this machine reaches when it only streams memory, and when it only
 multiplies large matrices; both are measured last. Memory is that of this process.)";
 
+constexpr const char* kSchemaExamples = R"(
+Examples:
+  reelfolio schema invoice.json                     every refused keyword with its path
+  jq -c .invoice.value out.jsonl | reelfolio schema invoice.json -
+  reelfolio schema --keywords)";
+
 constexpr const char* kTokenizeExamples = R"(
 Examples:
   reelfolio model tokenize gemma-4-E4B-it "Hello, world"
@@ -174,6 +180,7 @@ std::vector<std::string> bench_items() {
     if (groups.empty() || groups.back() != group) groups.push_back(group);
     cases.emplace_back(each.name);
   }
+  groups.emplace_back("mask");
   groups.insert(groups.end(), cases.begin(), cases.end());
   return groups;
 }
@@ -319,7 +326,8 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
   AskFlags ask;
   std::vector<std::string> files_and_question;
   std::optional<int> max_tokens;
-  CLI::App* ask_app = app.add_subcommand("ask", "Answer one question about images, PDF pages, a video or a sound");
+  CLI::App* ask_app =
+      app.add_subcommand("ask", "Answer one question about images, PDF pages, a video or a sound");
   ask_app->footer(kAskExamples);
   ask_app->add_option(kFilesAndQuestionName, files_and_question, "Files in prompt order, then the question")
       ->required()
@@ -354,6 +362,17 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
       ->allow_extra_args(false);
   bench_app->add_flag("--json", bench.json, "Print one JSON object instead of a table");
   add_logging(*bench_app, bench.log_level, bench.quiet);
+
+  SchemaFlags schema;
+  CLI::App* schema_app =
+      app.add_subcommand("schema", "Is a JSON Schema supported, and which values does it admit");
+  schema_app->footer(kSchemaExamples);
+  schema_app->add_option("SCHEMA", schema.schema, "JSON Schema file")->type_name("");
+  schema_app->add_option("VALUE", schema.values, "JSON files, or - for values on stdin, one a line")
+      ->type_name("");
+  schema_app->add_flag("--closed", schema.closed,
+                       "Objects that list properties take no others unless the schema says so");
+  schema_app->add_flag("--keywords", schema.keywords, "List the keywords, and why some are refused");
 
   CLI::App* model_app = app.add_subcommand("model", "Look at a model directory, or pack it");
   model_app->require_subcommand(1);
@@ -395,6 +414,10 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
   }
   if (tokenize_app->parsed()) return tokenize;
   if (bench_app->parsed()) return bench;
+  if (schema_app->parsed()) {
+    if (!schema.keywords && schema.schema.empty()) fail(*schema_app, "SCHEMA is required");
+    return schema;
+  }
   if (ask_app->parsed()) {
     if (files_and_question.size() < 2) fail(*ask_app, "expected at least one file and, last, the question");
     std::error_code ignored;

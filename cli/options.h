@@ -85,6 +85,14 @@ struct TokenizeFlags {
   std::vector<std::string> texts;  ///< {"-"}: JSON strings on stdin, one a line
 };
 
+/// `reelfolio schema`.
+struct SchemaFlags {
+  std::filesystem::path schema;
+  std::vector<std::string> values;  ///< JSON files; "-": values on stdin, one a line
+  bool closed = false;
+  bool keywords = false;  ///< list the keywords instead
+};
+
 /// `reelfolio bench`.
 struct BenchFlags {
   std::optional<std::string> model;
@@ -104,7 +112,7 @@ struct HelpText {
 };
 
 using CommandLine = std::variant<RunFlags, CheckFlags, AskFlags, InspectFlags, TokenizeFlags, PackFlags,
-                                 BenchFlags, HelpText>;
+                                 BenchFlags, SchemaFlags, HelpText>;
 
 /// Throws ConfigError that names what is wrong and the nearest valid name.
 CommandLine parse_command_line(int argc, const char* const* argv);

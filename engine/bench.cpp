@@ -18,7 +18,9 @@
 #include "engine/kernels/row_kernels.h"
 #include "engine/packed_model.h"
 #include "engine/sampling/sampler.h"
+#include "engine/synthetic_tokenizer.h"
 #include "engine/text/decoder.h"
+#include "engine/tokenizer.h"
 #include "engine/vision/preprocess.h"
 #include "engine/vision/vision_tower.h"
 
@@ -37,8 +39,10 @@ constexpr std::array<BenchCase, 9> kCases = {{{"prefill_512", BenchUnit::tokens_
                                               {"image_280", BenchUnit::seconds},
                                               {"image_1120", BenchUnit::seconds},
                                               {"audio_30s", BenchUnit::seconds}}};
+constexpr std::string_view kMaskItem = "mask";
 constexpr std::size_t kPromptTokens = 512;
 constexpr int kStepsPerRepeat = 4;
+constexpr int kMaskRuns = 10;
 
 bool covers(std::string_view item, std::string_view name) {
   return name.starts_with(item) && (name.size() == item.size() || name[item.size()] == '_');
@@ -393,6 +397,14 @@ void Bench::check_finite() const {
   }
 }
 
+/// The model's, or for invented weights of the release's vocabulary an invented one of that size.
+std::optional<Tokenizer> bench_tokenizer(const BenchOptions& options) {
+  if (const auto* dir = std::get_if<std::filesystem::path>(&options.model)) return Tokenizer::load(*dir);
+  const auto& shape = std::get<SyntheticShape>(options.model);
+  if (synthetic_config(shape).text.vocab_size != kSyntheticVocabSize) return std::nullopt;
+  return Tokenizer::parse(synthetic_tokenizer_json(true));
+}
+
 /// Linear layers of quantised weights multiply int8 rows, whatever the weights' width; the vision
 /// tower's attention and the decoder's are floating point.
 double least_seconds(const Work& work, ops::WeightType type, const MachineLimits& limits) {
@@ -412,8 +424,9 @@ std::span<const BenchCase> bench_cases() {
 }
 
 bool is_bench_item(std::string_view item) {
-  return !item.empty() &&
-         std::any_of(kCases.begin(), kCases.end(), [&](const BenchCase& c) { return covers(item, c.name); });
+  return item == kMaskItem ||
+         (!item.empty() && std::any_of(kCases.begin(), kCases.end(),
+                                       [&](const BenchCase& c) { return covers(item, c.name); }));
 }
 
 const BenchMeasure* BenchResult::find(std::string_view name) const {
@@ -463,11 +476,18 @@ BenchResult run_bench(const BenchOptions& options, const std::function<void(std:
     result.attention_kernel = kernels::best_attention_kernel(result.weights).name;
     result.text_weight_bytes = bench->text_weight_bytes();
     result.load_peak_rss_bytes = peak_rss_bytes();
+    const auto is_wanted = [&](std::string_view name) {
+      return options.only.empty() || std::any_of(options.only.begin(), options.only.end(),
+                                                 [&](const std::string& item) { return covers(item, name); });
+    };
+    if (is_wanted(kMaskItem)) {
+      if (const auto tokenizer = bench_tokenizer(options)) {
+        progress(kMaskItem);
+        result.masks = measure_masks(*tokenizer, kMaskRuns * options.repeats);
+      }
+    }
     for (const BenchCase& each : kCases) {
-      const bool wanted = options.only.empty() ||
-                          std::any_of(options.only.begin(), options.only.end(),
-                                      [&](const std::string& item) { return covers(item, each.name); });
-      if (!wanted) continue;
+      if (!is_wanted(each.name)) continue;
       progress(each.name);
       if (auto measured = bench->measure(each)) {
         result.measures.push_back(measured->first);

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "engine/machine_limits.h"
+#include "engine/mask_bench.h"
 #include "engine/ops/matmul.h"
 #include "engine/synthetic_checkpoint.h"
 
@@ -33,7 +34,7 @@ struct BenchCase {
 /// All cases, in the order of the report.
 std::span<const BenchCase> bench_cases();
 
-/// Whether `item` names a case ("decode_4") or a group of them ("decode").
+/// Whether `item` names a case ("decode_4") or a group of them ("decode"), or is "mask".
 bool is_bench_item(std::string_view item);
 
 struct BenchOptions {
@@ -68,6 +69,9 @@ struct BenchResult {
   int repeats = 1;
   std::size_t context = 0;
   std::vector<BenchMeasure> measures;  ///< of the cases that were wanted and that this model can do
+  /// Item "mask": constrained decoding's own cost. Absent where it was not wanted, or the model is
+  /// synthetic and of another vocabulary than the release's.
+  std::optional<MaskMeasure> masks;
 
   /// From the files (the invented weights) to a model that can answer: config, tensors, conversion.
   double load_s = 0;

@@ -29,12 +29,12 @@ struct SamplingOptions {
   /// 0 switches top-k off; 1.0 switches top-p off.
   int top_k = 0;
   float top_p = 1.0F;
+  std::uint64_t seed = 0;
   /// With a temperature: tokens below this share of the likeliest token's probability are out; 0 is off.
   float min_p = 0.0F;
   /// Above 1: logits of tokens that the answer (not the prompt) already holds are divided by
   /// this where positive and multiplied where negative; 1 is off. Works on greedy choices too.
   float repetition_penalty = 1.0F;
-  std::uint64_t seed = 0;
 };
 
 struct Request {

@@ -1,31 +1,15 @@
 #include "engine/group_prompts.h"
 
 #include <algorithm>
-#include <cmath>
 #include <string>
 #include <utility>
 #include <variant>
 
 #include "engine/chat.h"
 #include "engine/error.h"
+#include "engine/generation.h"
 
 namespace reelfolio::engine {
-
-namespace {
-
-void check_sampling(const SamplingOptions& sampling) {
-  if (!(sampling.temperature >= 0.0F) || std::isinf(sampling.temperature)) {
-    throw RequestError("temperature is " + std::to_string(sampling.temperature) + ", expected 0 or more");
-  }
-  if (sampling.top_k < 0) {
-    throw RequestError("top_k is " + std::to_string(sampling.top_k) + ", expected 0 or more");
-  }
-  if (!(sampling.top_p > 0.0F && sampling.top_p <= 1.0F)) {
-    throw RequestError("top_p is " + std::to_string(sampling.top_p) + ", expected above 0 and at most 1");
-  }
-}
-
-}  // namespace
 
 std::size_t GroupPrompts::source_index(const LoadedModel& model, const SoftTokenSource& source) {
   const auto found = std::find_if(sources.begin(), sources.end(),
@@ -58,10 +42,6 @@ std::vector<std::size_t> GroupPrompts::source_indices(const LoadedModel& model, 
 
 std::size_t GroupPrompts::add(const LoadedModel& model, const Request& request) {
   if (request.messages.empty()) throw RequestError("the request has no messages");
-  if (request.max_tokens < 1) {
-    throw RequestError("max_tokens is " + std::to_string(request.max_tokens) + ", expected 1 or more");
-  }
-  check_sampling(request.sampling);
   const std::vector<std::size_t> used = source_indices(model, request);
   std::vector<int> counts;
   for (const std::size_t source : used) counts.push_back(sources[source].soft_tokens);
@@ -96,6 +76,7 @@ std::size_t GroupPrompts::add(const LoadedModel& model, const Request& request) 
     throw RequestError("the prompt has " + std::to_string(prompt.ids.size()) + " tokens, the model takes " +
                        std::to_string(context) + " with the answer");
   }
+  check_generation(request, model.generation(), context - prompt.ids.size());
   prompts.push_back(std::move(prompt));
   return prompts.size() - 1;
 }

@@ -26,7 +26,8 @@ LoadedModel::LoadedModel(const std::filesystem::path& dir, const EngineOptions& 
       decoder(make_decoder()),
       towers(config, checkpoint, weights),
       channel{tokenizer.id(control::kChannelBegin), tokenizer.id(control::kChannelEnd)},
-      known_sources(kRememberedRows) {
+      known_sources(kRememberedRows),
+      grammars_(tokenizer) {
   if (tokenizer.vocab_size() > config.text.vocab_size) {
     throw ModelError("tokenizer.json: has " + std::to_string(tokenizer.vocab_size()) +
                      " tokens, expected at most the model's " + std::to_string(config.text.vocab_size));

@@ -7,6 +7,7 @@
 #include "engine/answer_builder.h"
 #include "engine/config.h"
 #include "engine/engine.h"
+#include "engine/generation.h"
 #include "engine/safetensors.h"
 #include "engine/soft_token_cache.h"
 #include "engine/text/decoder.h"
@@ -44,9 +45,12 @@ class LoadedModel {
   const ChannelTokens channel;
   SoftTokenCache known_sources;
 
+  GenerationModel generation() const { return {tokenizer, config, channel, grammars_}; }
+
  private:
   text::TextDecoder make_decoder() const;
 
+  mutable Grammars grammars_;
   mutable std::mutex stats_mutex_;
   EngineStats stats_;
 };

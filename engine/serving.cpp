@@ -27,11 +27,6 @@ struct Stopped {};
 
 }  // namespace
 
-const Request& Serving::Sequence::request() const {
-  const Asked& asked = group->asked[prompt];
-  return group->given.sets[asked.set][asked.request];
-}
-
 Answer& Serving::Sequence::answer() {
   return answer_of(*group, prompt);
 }
@@ -173,27 +168,21 @@ void Serving::end(Group& group, std::size_t prompt, FinishReason reason) {
   groups_.remove_if([&](const Group& each) { return &each == &group; });
 }
 
+void Serving::finish(Sequence& sequence) {
+  sequence.generation.finish(sequence.answer());
+  const MaskCounts& counts = sequence.generation.counts();
+  model_.count([&](EngineStats& stats) {
+    stats.forced_tokens += static_cast<std::uint64_t>(sequence.answer().forced_tokens);
+    stats.masked_tokens += counts.masked_tokens;
+    stats.mask_s += counts.mask_s;
+  });
+}
+
 bool Serving::advance(Sequence& sequence, std::span<float> logits) {
-  const auto& stops = model_.config.generation.eos_token_ids;
-  const TokenId id = sequence.sampler.choose(logits);
-  std::optional<FinishReason> reason;
-  if (std::binary_search(stops.begin(), stops.end(), id)) {
-    reason = FinishReason::stop;
-  } else {
-    ++sequence.generated;
-    sequence.builder.push(id);
-    sequence.next = id;
-    if (sequence.repetition.push(id)) {
-      reason = FinishReason::repetition;
-    } else if (sequence.generated >= sequence.request().max_tokens) {
-      reason = FinishReason::length;
-    } else if (sequence.cache.length() + 1 >= model_.config.text.max_position_embeddings) {
-      reason = FinishReason::context;
-    }
-  }
+  const std::size_t positions_left = model_.config.text.max_position_embeddings - sequence.cache.length();
+  const std::optional<FinishReason> reason = sequence.generation.advance(logits, positions_left);
   if (!reason) return false;
-  sequence.builder.finish(sequence.answer());
-  sequence.answer().generated_tokens = sequence.generated;
+  finish(sequence);
   --places_taken_;
   cache_bytes_ -= sequence.group->asked[sequence.prompt].cache_bytes;
   end(*sequence.group, sequence.prompt, *reason);
@@ -217,14 +206,8 @@ void Serving::finish_stretch(Stretch stretch, std::span<float> logits) {
   auto on_text = [this, id = group.given.id, set = asked.set, index = asked.request](std::string_view piece) {
     source_.on_text(id, set, index, piece);
   };
-  Sequence sequence{&group,
-                    node.request,
-                    std::move(stretch.cache),
-                    0,
-                    {request.sampling, model_.config.generation.suppress_tokens},
-                    {},
-                    {model_.tokenizer, model_.channel, std::move(on_text)},
-                    0};
+  Sequence sequence{&group, node.request, std::move(stretch.cache),
+                    Generation(model_.generation(), request, std::move(on_text))};
   if (!advance(sequence, logits)) sequences_.push_back(std::move(sequence));
 }
 
@@ -234,10 +217,16 @@ bool Serving::has_place(const Asked& asked) const {
          cache_bytes_ + asked.cache_bytes <= options_.cache_bytes;
 }
 
+std::size_t Serving::decode_rows() const {
+  std::size_t rows = 0;
+  for (const Sequence& sequence : sequences_) rows += sequence.generation.next().size();
+  return rows;
+}
+
 /// Stretches of prompts for the rows that the generating sequences leave.
 std::vector<Serving::Chunk> Serving::choose_chunks() {
   std::vector<Chunk> chunks;
-  std::size_t rows = sequences_.size();
+  std::size_t rows = decode_rows();
   // Once a sequence has to wait for a place, nothing new is opened: caches and soft tokens
   // of a long group stay few.
   bool full = false;
@@ -259,10 +248,10 @@ std::vector<Serving::Chunk> Serving::choose_chunks() {
   return chunks;
 }
 
-/// Each sequence's next token and each chunk's rows through the model, logits of which are in
+/// Each sequence's next tokens and each chunk's rows through the model, logits of which are in
 /// logits_: a row for each sequence, then one for each chunk that completes a prompt.
 void Serving::compute(const std::vector<Chunk>& chunks) {
-  std::size_t rows = sequences_.size();
+  std::size_t rows = decode_rows();
   for (const Chunk& chunk : chunks) {
     rows += chunk.rows;
     const Stretch& stretch = ready_[chunk.stretch];
@@ -278,10 +267,11 @@ void Serving::compute(const std::vector<Chunk>& chunks) {
   std::vector<text::SequenceStep> steps;
   std::size_t row = 0;
   for (Sequence& sequence : sequences_) {
-    model_.decoder.embed({&sequence.next, 1}, inputs_.view().row_block(row, 1));
+    const std::span<const TokenId> next = sequence.generation.next();
+    model_.decoder.embed(next, inputs_.view().row_block(row, next.size()));
     steps.push_back(
-        {&sequence.cache, inputs_.view().row_block(row, 1), {&sequence.next, 1}, text::LogitRows::last});
-    ++row;
+        {&sequence.cache, inputs_.view().row_block(row, next.size()), next, text::LogitRows::last});
+    row += next.size();
   }
   for (const Chunk& chunk : chunks) {
     Stretch& stretch = ready_[chunk.stretch];
@@ -301,20 +291,21 @@ void Serving::compute(const std::vector<Chunk>& chunks) {
 }
 
 void Serving::charge(const std::vector<Chunk>& chunks, double seconds) {
-  const std::size_t decode_rows = sequences_.size();
-  std::size_t rows = decode_rows;
+  const std::size_t decoded = decode_rows();
+  std::size_t rows = decoded;
   for (const Chunk& chunk : chunks) rows += chunk.rows;
   const double share = seconds / static_cast<double>(rows);
-  for (Sequence& sequence : sequences_) sequence.answer().compute_s += share;
+  for (Sequence& sequence : sequences_)
+    sequence.answer().compute_s += share * static_cast<double>(sequence.generation.next().size());
   for (const Chunk& chunk : chunks) {
     const Stretch& stretch = ready_[chunk.stretch];
     answer_of(*stretch.group, stretch.place().request).compute_s += share * static_cast<double>(chunk.rows);
   }
   model_.count([&](EngineStats& stats) {
-    stats.decode_tokens += decode_rows;
-    stats.prefill_tokens += rows - decode_rows;
+    stats.decode_tokens += decoded;
+    stats.prefill_tokens += rows - decoded;
     // A mixed pass is a prompt's work with a few rows on top.
-    (rows > decode_rows ? stats.prefill_s : stats.decode_s) += seconds;
+    (rows > decoded ? stats.prefill_s : stats.decode_s) += seconds;
   });
 }
 
@@ -351,10 +342,7 @@ void Serving::pass() {
 
 /// Ends every open request with what there is.
 void Serving::cancel() {
-  for (Sequence& sequence : sequences_) {
-    sequence.builder.finish(sequence.answer());
-    sequence.answer().generated_tokens = sequence.generated;
-  }
+  for (Sequence& sequence : sequences_) finish(sequence);
   sequences_.clear();
   ready_.clear();
   while (!groups_.empty()) {

@@ -8,13 +8,11 @@
 #include <stop_token>
 #include <vector>
 
-#include "engine/answer_builder.h"
 #include "engine/engine.h"
+#include "engine/generation.h"
 #include "engine/group_prompts.h"
 #include "engine/loaded_model.h"
 #include "engine/prefix_tree.h"
-#include "engine/sampling/repetition.h"
-#include "engine/sampling/sampler.h"
 
 namespace reelfolio::engine {
 
@@ -71,13 +69,8 @@ class Serving {
     Group* group = nullptr;
     std::size_t prompt = 0;
     text::KvCache cache;
-    TokenId next = 0;  ///< chosen, not yet in the cache
-    sampling::Sampler sampler;
-    sampling::RepetitionDetector repetition;
-    AnswerBuilder builder;
-    int generated = 0;
+    Generation generation;  ///< its next tokens are not yet in the cache
 
-    const Request& request() const;
     Answer& answer();
   };
 
@@ -91,8 +84,11 @@ class Serving {
   void charge(const std::vector<Chunk>& chunks, double seconds);
   void check_stop() const;
   void finish_stretch(Stretch stretch, std::span<float> logits);
-  /// Chooses the sequence's next token; true if that ends it.
+  /// Chooses the sequence's next tokens; true if that ends it.
   bool advance(Sequence& sequence, std::span<float> logits);
+  void finish(Sequence& sequence);
+  /// Rows that the generating sequences take in the next pass.
+  std::size_t decode_rows() const;
   void end(Group& group, std::size_t prompt, FinishReason reason);
   void cancel();
   void input_row(Group& group, const Prompt& prompt, std::size_t position, Vector row);

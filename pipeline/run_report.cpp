@@ -68,7 +68,10 @@ std::string run_report_json(const RunReport& report) {
   }
   document["engine"] = {{"prefill_tokens", report.engine.prefill_tokens},
                         {"decode_tokens", report.engine.decode_tokens},
+                        {"forced_tokens", report.engine.forced_tokens},
+                        {"masked_tokens", report.engine.masked_tokens},
                         {"images", report.engine.images},
+                        {"mask_s", report.engine.mask_s},
                         {"vision_s", report.engine.vision_s},
                         {"prefill_s", report.engine.prefill_s},
                         {"decode_s", report.engine.decode_s}};

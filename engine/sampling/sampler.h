@@ -26,15 +26,31 @@ class Random {
 /// The id of the largest logit; the lowest such id. NaN never wins against a number.
 TokenId greedy(std::span<const float> logits);
 
-/// Candidates after temperature, top-k and top-p (gemma4.md, section 11), by descending
+/// A token that may be chosen, with its logit.
+using Candidate = std::pair<float, TokenId>;
+
+/// Candidates after temperature, top-k, top-p (gemma4.md, section 11) and min-p, by descending
 /// probability and then ascending id; probabilities add up to 1.
 ///   logits are divided by the temperature (> 0);
 ///   top-k keeps every logit not below the k-th largest, so ties at the border all stay;
 ///   top-p keeps a token if those strictly ahead of it add up to less than top_p, at
 ///   least one. Equal logits stand in the order of descending ids there, as the
-///   reference's ascending sort leaves them.
+///   reference's ascending sort leaves them;
+///   min-p drops what is less likely than min_p times the likeliest.
 std::vector<std::pair<TokenId, double>> candidates(std::span<const float> logits,
                                                    const SamplingOptions& options);
+
+/// The tokens of which one is to be chosen: bits by id (bit i % 64 of word i / 64), and others.
+struct AllowedTokens {
+  std::span<const std::uint64_t> mask;
+  std::span<const TokenId> also;
+};
+
+/// Divides positive logits of the ids by `penalty` and multiplies negative ones (Keskar et al. 2019).
+void penalise(std::span<float> logits, std::span<const TokenId> ids, float penalty);
+
+/// Natural logarithm of the softmax of `logits` at `id`. NaN and -infinity count as nothing.
+double log_probability(std::span<const float> logits, TokenId id);
 
 /// Chooses a sequence's tokens. Owns its random numbers: a sequence's choices depend on
 /// its seed and its logits alone. One thread at a time.
@@ -45,8 +61,14 @@ class Sampler {
 
   /// Sets the suppressed logits to -infinity and chooses an id.
   TokenId choose(std::span<float> logits);
+  /// The same among `allowed`, which is not empty. Where no allowed logit is a number above
+  /// -infinity, the lowest allowed id.
+  TokenId choose(std::span<float> logits, const AllowedTokens& allowed);
 
  private:
+  void suppress(std::span<float> logits) const;
+  TokenId draw(const std::vector<std::pair<TokenId, double>>& choices);
+
   SamplingOptions options_;
   std::vector<TokenId> suppressed_;
   Random random_;

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "engine/tokenizer.h"
-#include "tests/bench/synthetic_tokenizer.h"
+#include "engine/synthetic_tokenizer.h"
 
 /// Load time and speed of the tokenizer on an invented vocabulary of the release's size,
 /// or on that of a model directory given as the argument. One thread.
@@ -59,17 +59,17 @@ int main(int argc, char** argv) {
     std::printf("load %s: %.0f ms\n", argv[1], median_ms(5, [&] { Tokenizer::load(argv[1]); }));
   } else {
     for (const bool pairs : {true, false}) {
-      const std::string json = reelfolio::bench::synthetic_tokenizer_json(pairs);
+      const std::string json = reelfolio::engine::synthetic_tokenizer_json(pairs);
       std::printf("parse tokenizer.json, merges as %s: %.1f MB, %.0f ms\n", pairs ? "pairs" : "strings",
                   static_cast<double>(json.size()) / 1e6, median_ms(5, [&] { Tokenizer::parse(json); }));
     }
   }
   const Tokenizer tokenizer = argc > 1 ? Tokenizer::load(argv[1])
-                                       : Tokenizer::parse(reelfolio::bench::synthetic_tokenizer_json(true));
+                                       : Tokenizer::parse(reelfolio::engine::synthetic_tokenizer_json(true));
   std::printf("%zu ids, %zu merges\n", tokenizer.vocab_size(), tokenizer.num_merges());
 
-  encode_speed(tokenizer, "a page", reelfolio::bench::synthetic_text(3000, 1), 101);
-  const std::string megabyte = reelfolio::bench::synthetic_text(1 << 20, 2);
+  encode_speed(tokenizer, "a page", reelfolio::engine::synthetic_text(3000, 1), 101);
+  const std::string megabyte = reelfolio::engine::synthetic_text(1 << 20, 2);
   encode_speed(tokenizer, "a megabyte", megabyte, 5);
   std::string unbroken = megabyte;
   unbroken.erase(std::remove(unbroken.begin(), unbroken.end(), ' '), unbroken.end());

@@ -244,3 +244,36 @@ TEST_CASE("e2e: captions are the same bytes for any number of threads") {
   CHECK(lines[0]["caption"].contains("text"));
   CHECK(command("2").out == one.out);
 }
+
+TEST_CASE("e2e: schema tells what is refused, and which values are admitted") {
+  const TempFolder folder;
+  const auto schema =
+      folder.write("s.json", R"({"type":"object","properties":{"n":{"type":"integer"}},"required":["n"]})");
+  const auto good = folder.write("good.json", "{\"m\": 0, \"n\": 1.0}\n");
+  const auto bad = folder.write("bad.json", "{\"n\": \"1\"}");
+  const Outcome outcome = run({"schema", schema.string(), good.string()});
+  CHECK(outcome.status == 0);
+  CHECK(outcome.out == schema.string() + ": supported\n" + good.string() + ": admitted\n");
+  CHECK(run({"schema", schema.string(), good.string(), bad.string()}).status == 3);
+  CHECK(run({"schema", "--closed", schema.string(), good.string()}).status == 3);
+
+  const Outcome lines =
+      run_program({.arguments = {"schema", schema.string(), "-"}, .input = "{\"n\":1}\n[]\n{\n"});
+  CHECK(lines.status == 3);
+  CHECK(contains(lines.out, "1: admitted\n2: not admitted\n3: is not JSON\n"));
+
+  const auto refused = folder.write("r.json", R"({"items":{"contains":{}},"uniqueItems":true})");
+  const Outcome refusal = run({"schema", refused.string()});
+  CHECK(refusal.status == 2);
+  CHECK(contains(refusal.out, refused.string() + "#/items/contains: keyword 'contains' is not supported"));
+  CHECK(contains(refusal.out, refused.string() + "#/uniqueItems: keyword 'uniqueItems' is not supported"));
+  CHECK(run({"schema", (folder / "none.json").string()}).status == 2);
+  CHECK(run({"schema"}).status == 2);
+}
+
+// build/reelfolio schema --keywords > configs/schemas/keywords.txt
+TEST_CASE("e2e: the list of schema keywords in the documentation is the program's own") {
+  std::ifstream file(REELFOLIO_SOURCE_DIR "/configs/schemas/keywords.txt");
+  const std::string listed(std::istreambuf_iterator<char>(file), {});
+  CHECK(run({"schema", "--keywords"}).out == listed);
+}

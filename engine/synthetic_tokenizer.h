@@ -4,7 +4,10 @@
 #include <cstdint>
 #include <string>
 
-namespace reelfolio::bench {
+namespace reelfolio::engine {
+
+/// Pieces of an invented tokenizer.json.
+inline constexpr std::size_t kSyntheticVocabSize = 262144;
 
 /// An invented tokenizer.json of the release's size and layout: 262,144 pieces in
 /// several scripts, 514,906 merges (every split of a piece into two others is one, as
@@ -16,4 +19,4 @@ std::string synthetic_tokenizer_json(bool pairs);
 /// newline now and then.
 std::string synthetic_text(std::size_t bytes, std::uint64_t seed);
 
-}  // namespace reelfolio::bench
+}  // namespace reelfolio::engine

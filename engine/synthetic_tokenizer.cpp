@@ -1,4 +1,4 @@
-#include "tests/bench/synthetic_tokenizer.h"
+#include "engine/synthetic_tokenizer.h"
 
 #include <algorithm>
 #include <array>
@@ -10,10 +10,10 @@
 #include <utility>
 #include <vector>
 
-namespace reelfolio::bench {
+namespace reelfolio::engine {
 namespace {
 
-constexpr std::size_t kVocabSize = 262144;
+constexpr std::size_t kVocabSize = kSyntheticVocabSize;
 constexpr std::size_t kNumMerges = 514906;
 constexpr std::size_t kMaxPieceCharacters = 14;
 constexpr std::string_view kSpace = "\u2581";
@@ -160,10 +160,14 @@ std::string synthetic_tokenizer_json(bool pairs) {
   }
   out +=
       "\n  ],\n  \"normalizer\": {\"type\": \"Replace\", \"pattern\": {\"String\": \" \"}, \"content\": "
-      "\"\u2581\"},\n  \"pre_tokenizer\": {\"type\": \"Split\", \"pattern\": {\"String\": \" \"}, \"behavior\": "
-      "\"MergedWithPrevious\", \"invert\": false},\n  \"decoder\": {\"type\": \"Sequence\", \"decoders\": [{\"type\": "
-      "\"Replace\", \"pattern\": {\"String\": \"\u2581\"}, \"content\": \" \"}, {\"type\": \"ByteFallback\"}, "
-      "{\"type\": \"Fuse\"}]},\n  \"model\": {\n    \"type\": \"BPE\",\n    \"dropout\": null,\n    \"unk_token\": "
+      "\"\u2581\"},\n  \"pre_tokenizer\": {\"type\": \"Split\", \"pattern\": {\"String\": \" \"}, "
+      "\"behavior\": "
+      "\"MergedWithPrevious\", \"invert\": false},\n  \"decoder\": {\"type\": \"Sequence\", \"decoders\": "
+      "[{\"type\": "
+      "\"Replace\", \"pattern\": {\"String\": \"\u2581\"}, \"content\": \" \"}, {\"type\": "
+      "\"ByteFallback\"}, "
+      "{\"type\": \"Fuse\"}]},\n  \"model\": {\n    \"type\": \"BPE\",\n    \"dropout\": null,\n    "
+      "\"unk_token\": "
       "\"<unk>\",\n    \"fuse_unk\": true,\n    \"byte_fallback\": true,\n    \"ignore_merges\": false,\n    "
       "\"vocab\": {";
   std::size_t id = 0;
@@ -209,4 +213,4 @@ std::string synthetic_text(std::size_t bytes, std::uint64_t seed) {
   return out;
 }
 
-}  // namespace reelfolio::bench
+}  // namespace reelfolio::engine

@@ -1,0 +1,104 @@
+#include "engine/constraint/formats.h"
+
+#include <array>
+#include <string>
+
+#include "engine/constraint/constraint.h"
+#include "engine/constraint/regex.h"
+
+namespace reelfolio::engine {
+
+namespace {
+
+constexpr std::array<std::string_view, 6> kFormats = {"date", "date-time", "email", "time", "uri", "uuid"};
+
+}  // namespace
+
+std::span<const std::string_view> schema_formats() {
+  return kFormats;
+}
+
+}  // namespace reelfolio::engine
+
+namespace reelfolio::engine::constraint {
+
+namespace {
+
+std::string any_of(std::initializer_list<std::string> patterns) {
+  std::string joined = "(?:";
+  for (const std::string& pattern : patterns) joined += (joined.size() > 3 ? "|" : "") + pattern;
+  return joined + ")";
+}
+
+std::string date() {
+  const std::string leap_year = R"((?:\d\d(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00))";
+  return any_of({R"(\d{4}-(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01]))",
+                 R"(\d{4}-(?:0[469]|11)-(?:0[1-9]|[12]\d|30))", R"(\d{4}-02-(?:0[1-9]|1\d|2[0-8]))",
+                 leap_year + "-02-29"});
+}
+
+std::string time() {
+  // Nine digits are nanoseconds.
+  const std::string fraction = R"((?:\.\d{1,9})?)";
+  return any_of(
+      {R"((?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d)" + fraction + R"((?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d))",
+       "23:59:60" + fraction + R"((?:[Zz]|[+-]00:00))"});
+}
+
+std::string email() {
+  const std::string atom = R"([A-Za-z0-9!#$%&'*+/=?^_`{|}~-]{1,64})";
+  const std::string label = R"([A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)";
+  const std::string byte = R"((?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d))";
+  return atom + R"((?:\.)" + atom + ")*@" +
+         any_of({label + R"((?:\.)" + label + ")*", R"(\[)" + byte + R"((?:\.)" + byte + R"(){3}\])"});
+}
+
+std::string uri() {
+  const std::string escaped = "%[0-9A-Fa-f]{2}";
+  const std::string plain = R"(A-Za-z0-9._~!$&'()*+,;=\-)";
+  const std::string segment = "(?:[" + plain + ":@]|" + escaped + ")";
+  const std::string authority = "(?:(?:[" + plain + ":]|" + escaped + ")*@)?" +
+                                R"((?:\[[0-9A-Fa-f:.]+\]|(?:[)" + plain + "]|" + escaped + R"()*)(?::\d*)?)";
+  const std::string path =
+      any_of({"//" + authority + "(?:/" + segment + "*)*", "/(?:" + segment + "+(?:/" + segment + "*)*)?",
+              segment + "+(?:/" + segment + "*)*", ""});
+  const std::string tail = "(?:" + segment + "|[/?])*";
+  return "[A-Za-z][A-Za-z0-9+.-]*:" + path + R"((?:\?)" + tail + ")?(?:#" + tail + ")?";
+}
+
+Dfa whole(const std::string& pattern) {
+  return compile_pattern("^" + pattern + "$");
+}
+
+}  // namespace
+
+const Dfa* format_texts(std::string_view format) {
+  if (format == "date") {
+    static const Dfa dfa = whole(date());
+    return &dfa;
+  }
+  if (format == "time") {
+    static const Dfa dfa = whole(time());
+    return &dfa;
+  }
+  if (format == "date-time") {
+    static const Dfa dfa = whole(date() + "[Tt]" + time());
+    return &dfa;
+  }
+  if (format == "email") {
+    static const Dfa dfa = whole(email());
+    return &dfa;
+  }
+  if (format == "uri") {
+    static const Dfa dfa = whole(uri());
+    return &dfa;
+  }
+  if (format == "uuid") {
+    const std::string hex = "[0-9A-Fa-f]";
+    static const Dfa dfa = whole(hex + "{8}(?:-" + hex + "{4}){3}-" + hex + "{12}");
+    return &dfa;
+  }
+  return nullptr;
+}
+
+}  // namespace reelfolio::engine::constraint

@@ -1,0 +1,426 @@
+#include "engine/constraint/schema_checker.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <utility>
+
+#include "engine/constraint/formats.h"
+#include "engine/constraint/regex.h"
+
+namespace reelfolio::engine {
+
+namespace {
+
+constexpr std::string_view kAnchors = "$ref leads to places in this document alone, written as #/$defs/name";
+constexpr std::string_view kCounting = "an automaton cannot look back on the items";
+constexpr std::string_view kDependent = "write the cases out with anyOf";
+
+constexpr std::array kKeywords = {
+    SchemaKeyword{"$anchor", kAnchors},
+    SchemaKeyword{"$comment", "", true},
+    SchemaKeyword{"$defs", ""},
+    SchemaKeyword{"$dynamicAnchor", kAnchors},
+    SchemaKeyword{"$dynamicRef", kAnchors},
+    SchemaKeyword{"$id", "", true},
+    SchemaKeyword{"$recursiveAnchor", kAnchors},
+    SchemaKeyword{"$recursiveRef", kAnchors},
+    SchemaKeyword{"$ref", ""},
+    SchemaKeyword{"$schema", "", true},
+    SchemaKeyword{"$vocabulary", "vocabularies are not supported"},
+    SchemaKeyword{"additionalItems", ""},
+    SchemaKeyword{"additionalProperties", ""},
+    SchemaKeyword{"allOf", ""},
+    SchemaKeyword{"anyOf", ""},
+    SchemaKeyword{"const", ""},
+    SchemaKeyword{"contains", kCounting},
+    SchemaKeyword{"contentEncoding", "use pattern"},
+    SchemaKeyword{"contentMediaType", "strings hold text alone"},
+    SchemaKeyword{"contentSchema", "strings hold text alone"},
+    SchemaKeyword{"default", "", true},
+    SchemaKeyword{"definitions", ""},
+    SchemaKeyword{"dependencies", kDependent},
+    SchemaKeyword{"dependentRequired", kDependent},
+    SchemaKeyword{"dependentSchemas", kDependent},
+    SchemaKeyword{"deprecated", "", true},
+    SchemaKeyword{"description", "", true},
+    SchemaKeyword{"else", ""},
+    SchemaKeyword{"enum", ""},
+    SchemaKeyword{"examples", "", true},
+    SchemaKeyword{"exclusiveMaximum", ""},
+    SchemaKeyword{"exclusiveMinimum", ""},
+    SchemaKeyword{"format", ""},
+    SchemaKeyword{"if", ""},
+    SchemaKeyword{"items", ""},
+    SchemaKeyword{"maxContains", kCounting},
+    SchemaKeyword{"maxItems", ""},
+    SchemaKeyword{"maxLength", ""},
+    SchemaKeyword{"maxProperties", ""},
+    SchemaKeyword{"maximum", ""},
+    SchemaKeyword{"minContains", kCounting},
+    SchemaKeyword{"minItems", ""},
+    SchemaKeyword{"minLength", ""},
+    SchemaKeyword{"minProperties", ""},
+    SchemaKeyword{"minimum", ""},
+    SchemaKeyword{"multipleOf", ""},
+    SchemaKeyword{"not", ""},
+    SchemaKeyword{"nullable", R"(write "type": ["string", "null"] instead)"},
+    SchemaKeyword{"oneOf", ""},
+    SchemaKeyword{"pattern", ""},
+    SchemaKeyword{"patternProperties", ""},
+    SchemaKeyword{"prefixItems", ""},
+    SchemaKeyword{"properties", ""},
+    SchemaKeyword{"propertyNames", ""},
+    SchemaKeyword{"readOnly", "", true},
+    SchemaKeyword{"required", ""},
+    SchemaKeyword{"then", ""},
+    SchemaKeyword{"title", "", true},
+    SchemaKeyword{"type", ""},
+    SchemaKeyword{"unevaluatedItems", kCounting},
+    SchemaKeyword{"unevaluatedProperties", "use additionalProperties"},
+    SchemaKeyword{"uniqueItems", kCounting},
+    SchemaKeyword{"writeOnly", "", true},
+};
+
+}  // namespace
+
+std::span<const SchemaKeyword> schema_keywords() {
+  return kKeywords;
+}
+
+}  // namespace reelfolio::engine
+
+namespace reelfolio::engine::constraint {
+
+namespace {
+
+/// The checks recurse.
+constexpr int kMaxSchemaDepth = 200;
+/// Levels of JSON in the whole file, values of default, const and enum included.
+constexpr std::size_t kMaxNesting = 1000;
+constexpr std::size_t kMaxRefusals = 1000;
+constexpr std::size_t kMaxSchemas = 10000;
+
+constexpr std::array<std::string_view, 7> kTypes = {"array",  "boolean", "integer", "null",
+                                                    "number", "object",  "string"};
+
+enum class Expects { anything, count, number, schema, schemas, schema_map };
+struct Expectation {
+  std::string_view keyword;
+  Expects expects;
+};
+constexpr std::array kExpectations = {
+    Expectation{"$defs", Expects::schema_map},
+    Expectation{"additionalItems", Expects::schema},
+    Expectation{"additionalProperties", Expects::schema},
+    Expectation{"allOf", Expects::schemas},
+    Expectation{"anyOf", Expects::schemas},
+    Expectation{"definitions", Expects::schema_map},
+    Expectation{"else", Expects::schema},
+    Expectation{"exclusiveMaximum", Expects::number},
+    Expectation{"exclusiveMinimum", Expects::number},
+    Expectation{"if", Expects::schema},
+    Expectation{"maxItems", Expects::count},
+    Expectation{"maxLength", Expects::count},
+    Expectation{"maxProperties", Expects::count},
+    Expectation{"maximum", Expects::number},
+    Expectation{"minItems", Expects::count},
+    Expectation{"minLength", Expects::count},
+    Expectation{"minProperties", Expects::count},
+    Expectation{"minimum", Expects::number},
+    Expectation{"multipleOf", Expects::number},
+    Expectation{"not", Expects::schema},
+    Expectation{"oneOf", Expects::schemas},
+    Expectation{"patternProperties", Expects::schema_map},
+    Expectation{"prefixItems", Expects::schemas},
+    Expectation{"properties", Expects::schema_map},
+    Expectation{"propertyNames", Expects::schema},
+    Expectation{"then", Expects::schema},
+};
+
+bool deeper_than(const Json& value, std::size_t levels) {
+  std::vector<const Json*> layer = {&value};
+  for (std::size_t depth = 0; !layer.empty(); ++depth) {
+    if (depth > levels) return true;
+    std::vector<const Json*> next;
+    for (const Json* each : layer) {
+      for (const Json& child : *each) {
+        if (child.is_structured()) next.push_back(&child);
+      }
+    }
+    layer = std::move(next);
+  }
+  return false;
+}
+
+std::string escaped(std::string_view key) {
+  std::string out;
+  for (const char c : key) {
+    if (c == '~') {
+      out += "~0";
+    } else if (c == '/') {
+      out += "~1";
+    } else {
+      out += c;
+    }
+  }
+  return out;
+}
+
+std::optional<std::string> percent_decoded(std::string_view text) {
+  const auto digit = [](char c) {
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
+  };
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '%') {
+      out += text[i];
+      continue;
+    }
+    if (i + 2 >= text.size() || digit(text[i + 1]) < 0 || digit(text[i + 2]) < 0) return std::nullopt;
+    out += static_cast<char>(16 * digit(text[i + 1]) + digit(text[i + 2]));
+    i += 2;
+  }
+  return out;
+}
+
+const Json* at_pointer(const Json& root, const std::string& pointer) {
+  try {
+    const Json::json_pointer parsed(pointer);
+    return root.contains(parsed) ? &root.at(parsed) : nullptr;
+  } catch (const Json::exception&) {
+    return nullptr;
+  }
+}
+
+const SchemaKeyword* find_keyword(std::string_view name) {
+  const auto found = std::find_if(kKeywords.begin(), kKeywords.end(),
+                                  [&](const SchemaKeyword& each) { return each.name == name; });
+  return found == kKeywords.end() ? nullptr : &*found;
+}
+
+}  // namespace
+
+void SchemaChecker::refuse(const std::string& pointer, const std::string& message) {
+  if (refusals_.size() < kMaxRefusals) refusals_.push_back({pointer, message});
+}
+
+void SchemaChecker::check() {
+  const Json& root = *document_.root_;
+  if (deeper_than(root, kMaxNesting)) {
+    throw ConstraintError({{"", "is nested more than " + std::to_string(kMaxNesting) + " levels deep"}});
+  }
+  if (root.is_object() && root.contains("$schema")) check_dialect(root["$schema"], "/$schema");
+  visit(root, "", 0);
+  resolve_references();
+  if (refusals_.empty()) {
+    for (const Json* schema : schemas_) check_endless(*schema);
+  }
+  if (!refusals_.empty()) throw ConstraintError(std::move(refusals_));
+}
+
+void SchemaChecker::visit(const Json& node, const std::string& pointer, int depth) {
+  if (depth > kMaxSchemaDepth) {
+    return refuse(pointer,
+                  "schemas are nested more than " + std::to_string(kMaxSchemaDepth) + " levels deep");
+  }
+  if (!node.is_object() && !node.is_boolean())
+    return refuse(pointer, "expected a schema: an object, true or false");
+  if (schemas_.size() == kMaxSchemas)
+    throw ConstraintError({{pointer, "more than " + std::to_string(kMaxSchemas) + " schemas"}});
+  schemas_.push_back(&node);
+  document_.pointers_.emplace(&node, pointer);
+  if (!node.is_object()) return;
+  for (const auto& [name, value] : node.items()) {
+    const std::string here = pointer + "/" + escaped(name);
+    const SchemaKeyword* keyword = find_keyword(name);
+    if (keyword == nullptr) {
+      refuse(here, "keyword '" + name + "' is not known");
+    } else if (name == "uniqueItems" && value.is_boolean() && !value.get<bool>()) {
+      continue;  // the default
+    } else if (!keyword->refused.empty()) {
+      refuse(here, "keyword '" + name + "' is not supported: " + std::string(keyword->refused));
+    } else {
+      visit_keyword(node, *keyword, value, here, depth);
+    }
+  }
+  for (const char* branch : {"then", "else"}) {
+    if (node.contains(branch) && !node.contains("if")) refuse(pointer + "/" + branch, "stands without 'if'");
+  }
+  if (node.contains("additionalItems") && !(node.contains("items") && node["items"].is_array())) {
+    refuse(pointer + "/additionalItems", "stands without a list in 'items'");
+  }
+}
+
+void SchemaChecker::visit_list(const Json& value, const std::string& pointer, int depth) {
+  if (!value.is_array() || value.empty())
+    return refuse(pointer, "expected a list of schemas that is not empty");
+  for (std::size_t i = 0; i < value.size(); ++i)
+    visit(value[i], pointer + "/" + std::to_string(i), depth + 1);
+}
+
+void SchemaChecker::visit_keyword(const Json& node, const SchemaKeyword& keyword, const Json& value,
+                                  const std::string& here, int depth) {
+  const std::string_view name = keyword.name;
+  const auto expected = std::find_if(kExpectations.begin(), kExpectations.end(),
+                                     [&](const Expectation& each) { return each.keyword == name; });
+  switch (expected == kExpectations.end() ? Expects::anything : expected->expects) {
+    case Expects::count:
+      // 2.0 is a count as well.
+      if (!value.is_number() || !decimal(value).whole() || decimal(value).negative ||
+          value.get<double>() > 1e9) {
+        refuse(here, "expected a whole number from 0 to 1000000000");
+      }
+      return;
+    case Expects::number:
+      if (!value.is_number()) return refuse(here, "expected a number");
+      if (name == "multipleOf") {
+        const Decimal number = decimal(value);
+        if (number.zero() || number.negative) return refuse(here, "expected a number above 0");
+        NumberRule rule;
+        rule.multiple_of = number;
+        if (!number_automaton(rule)) refuse(here, "a multiple of so many digits is not supported");
+      }
+      return;
+    case Expects::schema:
+      return visit(value, here, depth + 1);
+    case Expects::schemas:
+      return visit_list(value, here, depth);
+    case Expects::schema_map:
+      if (!value.is_object()) return refuse(here, "expected an object of schemas");
+      for (const auto& [key, schema] : value.items()) {
+        const std::string below = here + "/" + escaped(key);
+        if (name == "patternProperties") check_pattern(key, below);
+        visit(schema, below, depth + 1);
+      }
+      return;
+    case Expects::anything:
+      break;
+  }
+  if (name == "$id") {
+    if (here != "/$id") refuse(here, "is supported at the top of the schema alone");
+  } else if (name == "$schema") {
+    if (here != "/$schema") refuse(here, "is supported at the top of the schema alone");
+  } else if (name == "$ref") {
+    check_reference(node, value, here);
+  } else if (name == "items") {
+    value.is_array() ? visit_list(value, here, depth) : visit(value, here, depth + 1);
+    if (value.is_array() && node.contains("prefixItems"))
+      refuse(here, "expected one schema beside prefixItems");
+  } else if (name == "type") {
+    check_types(value, here);
+  } else if (name == "enum") {
+    if (!value.is_array()) refuse(here, "expected a list of values");
+  } else if (name == "required") {
+    const auto is_text = [](const Json& each) { return each.is_string(); };
+    if (!value.is_array() || !std::all_of(value.begin(), value.end(), is_text)) {
+      refuse(here, "expected a list of strings");
+    }
+  } else if (name == "pattern") {
+    value.is_string() ? check_pattern(value.get<std::string>(), here) : refuse(here, "expected a string");
+  } else if (name == "format") {
+    if (!value.is_string()) return refuse(here, "expected a string");
+    if (format_texts(value.get<std::string>()) != nullptr) return;
+    std::string known;
+    for (const std::string_view format : schema_formats())
+      known += (known.empty() ? "" : ", ") + std::string(format);
+    refuse(here, "format '" + value.get<std::string>() + "' is not supported, expected one of " + known);
+  }
+}
+
+void SchemaChecker::check_dialect(const Json& value, const std::string& pointer) {
+  if (!value.is_string()) return refuse(pointer, "expected a string");
+  std::string uri = value.get<std::string>();
+  if (!uri.empty() && uri.back() == '#') uri.pop_back();
+  draft_7_ = uri.ends_with("json-schema.org/draft-07/schema");
+  if (!draft_7_ && !uri.ends_with("json-schema.org/draft/2020-12/schema")) {
+    refuse(pointer, "'" + uri + "' is not supported, expected draft 7 or 2020-12");
+  }
+}
+
+void SchemaChecker::check_types(const Json& value, const std::string& pointer) {
+  const auto known = [](const Json& type) {
+    return type.is_string() &&
+           std::find(kTypes.begin(), kTypes.end(), type.get<std::string>()) != kTypes.end();
+  };
+  if (value.is_array() && !value.empty()) {
+    for (const Json& type : value) {
+      if (!known(type)) refuse(pointer, "unknown type " + type.dump());
+    }
+  } else if (!known(value)) {
+    refuse(pointer,
+           value.is_string() ? "unknown type " + value.dump() : "expected a type or a list of types");
+  }
+}
+
+void SchemaChecker::check_pattern(const std::string& pattern, const std::string& pointer) {
+  if (document_.patterns_.contains(pattern)) return;
+  try {
+    document_.patterns_.emplace(pattern, compile_pattern(pattern));
+  } catch (const PatternError& error) {
+    refuse(pointer, "'" + pattern + "' is no pattern that is supported here: " + error.what());
+  }
+}
+
+void SchemaChecker::check_reference(const Json& node, const Json& value, const std::string& pointer) {
+  if (!value.is_string()) return refuse(pointer, "expected a string");
+  const std::string& text = value.get_ref<const std::string&>();
+  if (!text.starts_with("#") || (text.size() > 1 && text[1] != '/')) {
+    return refuse(pointer,
+                  "'" + text + "' is not supported, expected a place in this document such as #/$defs/name");
+  }
+  if (draft_7_) {
+    // Draft 7 ignores what stands beside $ref, which nobody expects who writes it there.
+    for (const auto& [name, ignored] : node.items()) {
+      const SchemaKeyword* keyword = find_keyword(name);
+      if (name == "$ref" || name == "$defs" || name == "definitions" ||
+          (keyword != nullptr && keyword->annotation))
+        continue;
+      refuse(pointer.substr(0, pointer.rfind('/')) + "/" + escaped(name),
+             "'" + name + "' beside $ref is ignored by draft 7; put both into allOf");
+    }
+  }
+  references_.push_back({&node, pointer, text});
+}
+
+void SchemaChecker::resolve_references() {
+  for (const Reference& reference : references_) {
+    const std::optional<std::string> pointer = percent_decoded(std::string_view(reference.text).substr(1));
+    const Json* target = pointer ? at_pointer(document_.root(), *pointer) : nullptr;
+    if (target == nullptr) {
+      refuse(reference.pointer, "'" + reference.text + "' is not in this document");
+    } else if (!document_.pointers_.contains(target)) {
+      refuse(reference.pointer, "'" + reference.text + "' is no place of a schema");
+    } else {
+      document_.targets_.emplace(reference.schema, target);
+    }
+  }
+}
+
+void SchemaChecker::check_endless(const Json& schema) {
+  const auto [entry, is_new] = marks_.emplace(&schema, Mark::open);
+  if (!is_new) {
+    if (entry->second == Mark::open) {
+      refuse(document_.pointer(schema), "applies to the value that it is applied to, without end");
+    }
+    return;
+  }
+  if (schema.is_object()) {
+    if (const Json* target = document_.target(schema)) check_endless(*target);
+    for (const char* keyword : {"not", "if", "then", "else"}) {
+      if (schema.contains(keyword)) check_endless(schema[keyword]);
+    }
+    for (const char* keyword : {"allOf", "anyOf", "oneOf"}) {
+      if (!schema.contains(keyword)) continue;
+      for (const Json& branch : schema[keyword]) check_endless(branch);
+    }
+  }
+  marks_[&schema] = Mark::done;
+}
+
+}  // namespace reelfolio::engine::constraint
