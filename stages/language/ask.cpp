@@ -59,6 +59,7 @@ class Ask final : public LanguageStage {
 
   std::vector<engine::Request> requests(const Item& item) const override {
     std::vector<engine::Request> requests;
+    if (Generation::is_mute(item)) return requests;
     for (const Question& question : questions_) {
       const std::string text = question.text.render(item);
       const std::string prompt = prompt_.render(item, {{kNames[0], text}, {kNames[1], question.type.form()}});
@@ -71,10 +72,12 @@ class Ask final : public LanguageStage {
     return requests;
   }
 
-  Json result(const Item& /*item*/, std::span<const engine::Answer> answers) const override {
+  Json result(const Item& item, std::span<const engine::Answer> answers) const override {
     const auto samples = static_cast<std::size_t>(generation_.samples());
-    assert(answers.size() == questions_.size() * samples);
+    const bool mute = Generation::is_mute(item);
+    assert(answers.size() == (mute ? 0 : questions_.size() * samples));
     const auto answer_to = [&](std::size_t i) {
+      if (mute) return Generation::mute_answer();
       return answer_json(questions_[i], answers.subspan(i * samples, samples));
     };
     if (single_) return answer_to(0);

@@ -23,10 +23,12 @@ class Caption final : public LanguageStage {
   }
 
   std::vector<engine::Request> requests(const Item& item) const override {
+    if (Generation::is_mute(item)) return {};
     return generation_.requests(item, prompt_.render(item), "", prompt_.uses("text"));
   }
 
-  Json result(const Item& /*item*/, std::span<const engine::Answer> answers) const override {
+  Json result(const Item& item, std::span<const engine::Answer> answers) const override {
+    if (Generation::is_mute(item)) return Generation::mute_answer();
     assert(answers.size() == 1);
     return generation_.answer_json(answers);
   }

@@ -254,6 +254,14 @@ Generation::Generation(const Params& params, const StageContext& context, const 
   }
 }
 
+bool Generation::is_mute(const Item& item) {
+  return item.pictures.empty() && item.sound && item.sound->no_track;
+}
+
+Json Generation::mute_answer() {
+  return {{"text", ""}, {"no_audio", true}, {"finish_reason", "stop"}};
+}
+
 std::vector<engine::Part> Generation::seen_and_heard(const Item& item, bool shows_pictures) const {
   std::vector<engine::Part> parts;
   engine::VideoPart video;

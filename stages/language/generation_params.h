@@ -49,15 +49,21 @@ class Generation {
   const std::string& prompt_param() const { return prompt_param_; }
 
   /// One request for each sample: the system prompt, the examples, then the pictures of `item` or
-  /// its text (`page` decides for pages), its sound, and `prompt`. With a temperature above 0 the seed is made
-  /// of the stage's seed, the input's sha256, the unit's producer and index, `name` (which tells
-  /// apart several requests on one unit) and the sample: it does not depend on the order of the work.
+  /// its text (`page` decides for pages), its sound, and `prompt`. With a temperature above 0 the seed is
+  /// made of the stage's seed, the input's sha256, the unit's producer and index, `name` (which tells apart
+  /// several requests on one unit) and the sample: it does not depend on the order of the work.
   ///
   /// shows_text  the prompt holds the unit's text already; it is not put in front
   ///
   /// Throws ItemError ("language.no_pictures") for an item with nothing to see, hear or read.
   std::vector<engine::Request> requests(const Item& item, const std::string& prompt, std::string_view name,
                                         bool shows_text) const;
+  /// Whether there is nothing to ask about, without that being an error: a clip of an input that has
+  /// no sound track.
+  static bool is_mute(const Item& item);
+  /// The answer then: {"text": "", "no_audio": true, "finish_reason": "stop"}.
+  static Json mute_answer();
+
   /// One request of `parts` and then `text`, without examples: seeded as above.
   engine::Request request(const Item& item, std::vector<engine::Part> parts, std::string text,
                           std::string_view name) const;

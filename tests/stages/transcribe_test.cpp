@@ -151,6 +151,17 @@ TEST_CASE("caption and ask: pictures, then sound, then the text, in one prompt")
     CHECK(std::get<engine::AudioPart>(parts[3]).clip == item.sound->clips[1].audio);
     CHECK(std::holds_alternative<engine::TextPart>(parts[4]));
   }
+  // Without a sound track there is nothing to ask, and no error.
+  Item mute = item;
+  mute.pictures.clear();
+  mute.sound = Sound{{}, true};
+  const auto captioner = make_stage(caption_type(), {});
+  CHECK(captioner->requests(mute).empty());
+  CHECK(captioner->result(mute, {}).dump() == R"({"text":"","no_audio":true,"finish_reason":"stop"})");
+  const auto asker = make_stage(ask_type(), {{"questions", TextMap{{"who", "Who speaks?"}}}});
+  CHECK(asker->requests(mute).empty());
+  CHECK(asker->result(mute, {})["who"]["no_audio"] == true);
+
   // Sound alone will do; nothing will not.
   item.pictures.clear();
   CHECK(make_stage(caption_type(), {})->requests(item)[0].messages[0].parts.size() == 3);
