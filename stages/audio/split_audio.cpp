@@ -133,10 +133,15 @@ class SplitAudioWorker final : public Transform::Worker {
     const std::int64_t end = sample_at(item.unit->end_s);
     const std::int64_t to = has_frames ? std::min(end, from + sample_at(settings_.max_heard_s)) : end;
     cutter_.begin(from);
-    read(from, to, [&](std::span<const float> samples) {
-      cutter_.add(samples, clips);
-      if (!has_frames) emit_clips();
-    });
+    try {
+      read(from, to, [&](std::span<const float> samples) {
+        cutter_.add(samples, clips);
+        if (!has_frames) emit_clips();
+      });
+    } catch (const ItemError& error) {
+      failed_ = true;
+      out.error(error, item.unit);
+    }
     cutter_.finish(clips);
     for (const ItemError& problem : reader_->take_problems()) out.error(problem, item.unit);
     if (has_frames) {

@@ -153,6 +153,37 @@ TEST_CASE("audio reader: packets that are missing leave their time silent") {
   }
 }
 
+TEST_CASE("audio reader: time goes on where a clock starts over") {
+  // Two recordings one after the other, as broadcasts are joined.
+  const MediaFolder folder;
+  test::SoundFileSpec spec;
+  spec.container = "mpegts";
+  spec.tracks = {track("aac", 48000, 1, 3, 100)};  // no chirp
+  test::make_sound_file(folder.path("first"), spec);
+  spec.tracks = {track("aac", 48000, 1, 2, 1.5)};
+  test::make_sound_file(folder.path("second"), spec);
+  const Heard heard =
+      hear(folder.write("both", read_file(folder.path("first")) + read_file(folder.path("second"))));
+  CHECK(std::abs(heard.seconds() - 5) < 0.2);
+  CHECK(std::abs(test::find_chirp(heard.samples) - 4.5) < 0.1);  // each part has an encoder's delay
+}
+
+TEST_CASE("audio reader: a damaged timestamp makes no days of silence") {
+  test::SoundFileSpec spec;
+  spec.tracks = {track("pcm_s16le", 48000, 1, 2, 1.5)};
+  spec.tracks[0].jump = {1.0, 20 * 3600.0};
+  const Heard heard = hear_made(spec);
+  CHECK(std::abs(heard.seconds() - 2) < 0.1);
+  CHECK(std::abs(test::find_chirp(heard.samples) - 1.5) < kTenMs);
+}
+
+TEST_CASE("audio reader: a pause of minutes in the middle is kept") {
+  test::SoundFileSpec spec;
+  spec.tracks = {track("pcm_s16le", 8000, 1, 2, 1.5)};
+  spec.tracks[0].jump = {1.0, 120.0};
+  CHECK(std::abs(test::find_chirp(hear_made(spec).samples) - 121.5) < kTenMs);
+}
+
 TEST_CASE("audio reader: a track that ends early is heard as far as it goes") {
   test::SoundFileSpec spec;
   spec.container = "mp4";

@@ -130,6 +130,11 @@ class Track {
         av_packet_unref(packet.get());
         continue;
       }
+      if (at_s >= spec_.jump.first) {
+        const auto later = static_cast<std::int64_t>(std::llround(spec_.jump.second * spec_.rate));
+        packet->pts += later;
+        packet->dts += later;
+      }
       av_packet_rescale_ts(packet.get(), codec_->time_base, stream_->time_base);
       packet->stream_index = stream_->index;
       check(av_interleaved_write_frame(&out_, packet.get()), "write");

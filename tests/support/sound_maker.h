@@ -24,6 +24,8 @@ struct TrackSpec {
   std::function<double(double time_s, int channel)> sound{};
   /// Packets that begin in [first, second), in seconds of the file, are left out.
   std::vector<std::pair<double, double>> gaps{};
+  /// Packets from `first` seconds on are stamped `second` seconds later.
+  std::pair<double, double> jump{0, 0};
 };
 
 struct SoundFileSpec {
