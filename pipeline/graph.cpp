@@ -20,8 +20,23 @@ using stages::StageType;
 constexpr std::array<ItemType, 5> kInputTypes = {ItemType::video, ItemType::pdf, ItemType::image_file,
                                                  ItemType::sound, ItemType::text_file};
 constexpr std::string_view kInputsName = "inputs";
-constexpr std::string_view kImagesName = "images";
-constexpr std::string_view kImagesType = "read_images";
+
+/// A name that stands for the inputs of one kind, as a stage that `from` brings along.
+struct NamedInputs {
+  std::string_view name;
+  std::string_view type;  ///< of the stage
+  ItemType takes;         ///< nothing else, whatever the type accepts
+  std::string_view what;
+};
+constexpr std::array<NamedInputs, 2> kNamedInputs = {
+    {{"images", "read_images", ItemType::image_file, "the images among the inputs"},
+     {"sounds", "split_audio", ItemType::sound, "the sound files among the inputs"}}};
+
+const NamedInputs* find_named_inputs(std::string_view name) {
+  const auto found = std::find_if(kNamedInputs.begin(), kNamedInputs.end(),
+                                  [&](const NamedInputs& named) { return named.name == name; });
+  return found == kNamedInputs.end() ? nullptr : &*found;
+}
 
 /// A stage on its way from spec to graph.
 struct Draft {
@@ -71,10 +86,10 @@ const StageType* read_use(const StageSpec& spec, std::span<const StageType> type
     throw ConfigError(use->value.where,
                       "unknown stage type " + in_quotes(scalar->text) + suggestion(scalar->text, names));
   }
-  if (spec.name == kInputsName || (spec.name == kImagesName && scalar->text != kImagesType)) {
-    throw ConfigError(spec.where,
-                      "stage name " + in_quotes(spec.name) + " is taken: it stands for " +
-                          (spec.name == kInputsName ? "what is put in" : "the images among the inputs"));
+  const NamedInputs* named = find_named_inputs(spec.name);
+  if (spec.name == kInputsName || (named != nullptr && scalar->text != named->type)) {
+    throw ConfigError(spec.where, "stage name " + in_quotes(spec.name) + " is taken: it stands for " +
+                                      (named != nullptr ? std::string(named->what) : "what is put in"));
   }
   return type;
 }
@@ -111,24 +126,25 @@ std::vector<std::pair<std::string, SourceLocation>> read_from(const StageSpec& s
 std::vector<Draft> read_stages(const GraphSpec& spec, std::span<const StageType> types) {
   std::vector<std::vector<std::pair<std::string, SourceLocation>>> sources;
   std::vector<Draft> drafts;
-  bool images_written = false;
-  const SourceLocation* images_named = nullptr;
   for (const StageSpec& stage : spec.stages) {
     drafts.push_back({&stage, stage.name, stage.where, read_use(stage, types), {}, {}, {}});
     sources.push_back(read_from(stage));
-    if (stage.name == kImagesName) images_written = true;
   }
-  for (const auto& names : sources) {
-    for (const auto& [name, where] : names) {
-      if (name == kImagesName && images_named == nullptr) images_named = &where;
+  // From the last to the first, so that they stand in the table's order in front.
+  for (auto named = kNamedInputs.rbegin(); named != kNamedInputs.rend(); ++named) {
+    const StageType* type = find_type(types, named->type);
+    const bool written = std::any_of(drafts.begin(), drafts.end(),
+                                     [&](const Draft& draft) { return draft.name == named->name; });
+    if (written || type == nullptr) continue;
+    std::optional<SourceLocation> where;
+    for (const auto& names : sources) {
+      for (const auto& [name, place] : names) {
+        if (name == named->name && !where) where = place;
+      }
     }
-  }
-  if (images_named != nullptr && !images_written) {
-    if (const StageType* type = find_type(types, kImagesType)) {
-      drafts.insert(drafts.begin(),
-                    Draft{nullptr, std::string(kImagesName), *images_named, type, {}, {}, {}});
-      sources.insert(sources.begin(), {{std::string(kInputsName), *images_named}});
-    }
+    if (!where) continue;
+    drafts.insert(drafts.begin(), Draft{nullptr, std::string(named->name), *where, type, {}, {}, {}});
+    sources.insert(sources.begin(), {{std::string(kInputsName), *where}});
   }
 
   for (std::size_t i = 0; i < drafts.size(); ++i) {
@@ -141,9 +157,12 @@ std::vector<Draft> read_stages(const GraphSpec& spec, std::span<const StageType>
         const auto found =
             std::find_if(drafts.begin(), drafts.end(), [&](const Draft& d) { return d.name == name; });
         if (found == drafts.end()) {
-          std::vector<std::string> names = {std::string(kInputsName), std::string(kImagesName)};
+          std::vector<std::string> names = {std::string(kInputsName)};
+          for (const NamedInputs& named : kNamedInputs) names.emplace_back(named.name);
           for (const Draft& draft : drafts) {
-            if (draft.name != drafts[i].name && draft.name != kImagesName) names.push_back(draft.name);
+            if (draft.name != drafts[i].name && find_named_inputs(draft.name) == nullptr) {
+              names.push_back(draft.name);
+            }
           }
           throw ConfigError(where, "'from' names " + in_quotes(name) + ", and there is no such stage" +
                                        suggestion(name, names));
@@ -285,8 +304,9 @@ void check_flow(std::vector<Draft>& drafts, std::span<const StageType> types) {
       const std::vector<ItemType> given = products(drafts, source);
       bool any = false;
       bool passes_units = false;
+      const NamedInputs* named = find_named_inputs(draft.name);
       for (ItemType type : given) {
-        if (!contains(draft.type->accepts, type)) continue;
+        if (!contains(draft.type->accepts, type) || (named != nullptr && type != named->takes)) continue;
         any = true;
         if (!contains(draft.receives, type)) draft.receives.push_back(type);
         passes_units =

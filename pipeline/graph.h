@@ -57,9 +57,10 @@ struct GraphStage {
   std::unique_ptr<stages::LanguageStage> language;
 };
 
-/// Immutable. Stages stand in written order, with the implicit `images` stage
-/// (use: read_images, from: inputs) first where a stage names it in `from`, and others that a stage
-/// type goes `through` before the stage that needs them ("scenes_split_audio").
+/// Immutable. Stages stand in written order; first the implicit `images` (use: read_images, from:
+/// inputs) and `sounds` (use: split_audio, from: inputs, of which it takes sound files alone), where a
+/// stage names them in `from`, and others that a stage type goes `through` before the stage that needs
+/// them ("scenes_split_audio").
 /// Borrows the table of stage types.
 struct Graph {
   std::filesystem::path file;

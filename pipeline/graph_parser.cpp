@@ -99,16 +99,16 @@ std::string read_file(const std::filesystem::path& file) {
   return text;
 }
 
-bool names_images(const StageSpec& stage) {
+bool takes_from(const StageSpec& stage, std::string_view source) {
   for (const SpecValue::MapEntry& entry : stage.entries) {
     if (entry.key != "from") continue;
-    const auto is_images = [](const SpecValue& value) {
+    const auto is_source = [&](const SpecValue& value) {
       const auto* scalar = std::get_if<Scalar>(&value.data);
-      return scalar != nullptr && scalar->text == "images";
+      return scalar != nullptr && scalar->text == source;
     };
-    if (is_images(entry.value)) return true;
+    if (is_source(entry.value)) return true;
     if (const auto* list = std::get_if<SpecValue::List>(&entry.value.data)) {
-      if (std::any_of(list->begin(), list->end(), is_images)) return true;
+      if (std::any_of(list->begin(), list->end(), is_source)) return true;
     }
   }
   return false;
@@ -123,11 +123,17 @@ Map* find_section(GraphSpec& spec, const std::string& name, const SourceLocation
   for (StageSpec& stage : spec.stages) {
     if (stage.name == name) return &stage.entries;
   }
-  if (name == "images" && std::any_of(spec.stages.begin(), spec.stages.end(), names_images)) {
-    StageSpec images{name, where, {}};
-    images.entries.push_back({"use", where, SpecValue{where, Scalar{"read_images", false}}});
-    images.entries.push_back({"from", where, SpecValue{where, Scalar{"inputs", false}}});
-    spec.stages.insert(spec.stages.begin(), std::move(images));
+  for (const auto& [implied, type] :
+       {std::pair("images", "read_images"), std::pair("sounds", "split_audio")}) {
+    const std::string_view source = implied;
+    if (name != source || std::none_of(spec.stages.begin(), spec.stages.end(),
+                                       [&](const StageSpec& stage) { return takes_from(stage, source); })) {
+      continue;
+    }
+    StageSpec stage{name, where, {}};
+    stage.entries.push_back({"use", where, SpecValue{where, Scalar{type, false}}});
+    stage.entries.push_back({"from", where, SpecValue{where, Scalar{"inputs", false}}});
+    spec.stages.insert(spec.stages.begin(), std::move(stage));
     return &spec.stages.front().entries;
   }
   return nullptr;

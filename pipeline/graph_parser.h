@@ -58,8 +58,8 @@ GraphSpec parse_graph(std::string_view yaml, const std::filesystem::path& file);
 
 /// `--set stage.key=value` (value is YAML): replaces or adds that entry; `model.path`,
 /// `inputs.include`, `output.path`, `limits.decoders` too, deeper keys (`answers.questions.people`),
-/// and `images.key` for the stage that `from: images` implies. Throws ConfigError that
-/// begins with "--set stage.key: ".
+/// and `images.key`, `sounds.key` for the stages that `from: images` and `from: sounds` imply. Throws
+/// ConfigError that begins with "--set stage.key: ".
 void apply_setting(GraphSpec& spec, std::string_view setting);
 
 }  // namespace reelfolio::pipeline

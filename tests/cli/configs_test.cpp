@@ -139,6 +139,39 @@ TEST_CASE("graphs: transcribe takes scenes, frames and inputs through a split_au
   CHECK(cli::kinds_cut_twice(graph).empty());
 }
 
+TEST_CASE("graphs: 'sounds' stands for the sound files among the inputs") {
+  GraphSpec spec = parse_graph(
+      "version: 1\nstages:\n  scenes: {use: split_scenes, from: inputs}\n"
+      "  speech: {use: transcribe, from: [scenes, sounds]}\n"
+      "  caption: {use: caption, from: [images, sounds]}\n",
+      "g.yaml");
+  const Graph graph = build_graph(spec);
+  std::vector<std::string> names;
+  for (const GraphStage& stage : graph.stages) names.push_back(stage.name);
+  CHECK(names ==
+        std::vector<std::string>{"images", "sounds", "scenes", "scenes_split_audio", "speech", "caption"});
+  CHECK(graph.stages[1].receives == std::vector<stages::ItemType>{stages::ItemType::sound});
+  CHECK(graph.stages[4].receives ==
+        std::vector<stages::ItemType>{stages::ItemType::heard_scene, stages::ItemType::clip});
+  const Graph again = build_graph(parse_graph(graph_to_yaml(graph), "g.yaml"));
+  CHECK(graph_to_yaml(again) == graph_to_yaml(graph));
+  CHECK(again.stages[1].receives == graph.stages[1].receives);
+  apply_setting(spec, "sounds.max_clip=20s");
+  CHECK(build_graph(spec).stages[0].params.number("max_clip") == 20);
+  const auto error = [](const std::string& stages) {
+    try {
+      build_graph(parse_graph("version: 1\nstages:\n" + stages, "g.yaml"));
+    } catch (const ConfigError& refused) {
+      return std::string(refused.what());
+    }
+    return std::string();
+  };
+  CHECK(error("  sounds: {use: split_scenes, from: inputs}\n").find("stands for the sound files") !=
+        std::string::npos);
+  CHECK(error("  scenes: {use: split_scenes, from: inputs}\n  sounds: {use: split_audio, from: scenes}\n")
+            .find("can never receive anything") != std::string::npos);
+}
+
 TEST_CASE("graphs: what split_audio gives depends on what it is given") {
   const auto error = [](const std::string& stages) {
     try {
