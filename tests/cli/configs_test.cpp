@@ -157,7 +157,7 @@ TEST_CASE("graphs: 'sounds' stands for the sound files among the inputs") {
   CHECK(graph_to_yaml(again) == graph_to_yaml(graph));
   CHECK(again.stages[1].receives == graph.stages[1].receives);
   apply_setting(spec, "sounds.max_clip=20s");
-  CHECK(build_graph(spec).stages[0].params.number("max_clip") == 20);
+  CHECK(build_graph(spec).stages[1].params.number("max_clip") == 20);
   const auto error = [](const std::string& stages) {
     try {
       build_graph(parse_graph("version: 1\nstages:\n" + stages, "g.yaml"));
