@@ -16,7 +16,6 @@
 #include "engine/audio/subsampling.h"
 #include "engine/error.h"
 #include "engine/kernels/row_kernels.h"
-#include "engine/ops/activation.h"
 #include "engine/ops/clipped_linear.h"
 #include "engine/ops/rms_norm.h"
 #include "engine/packed_model.h"
@@ -180,20 +179,42 @@ struct Layer {
   LightConvolution convolution;
 };
 
-void clip(const float* x, float bound, float* y, std::size_t count) {
-  for (std::size_t i = 0; i < count; ++i) y[i] = std::min(std::max(x[i], -bound), bound);
-}
+/// One row at a time, so that all that happens to it between two products happens in the nearest cache.
+class RowSteps {
+ public:
+  explicit RowSteps(const AudioConfig& config)
+      : gradient_(config.gradient_clipping), eps_(config.rms_norm_eps) {}
 
-/// y = RMSNorm(clamp(x, -bound, bound)) * weight; y may be x.
-void clipped_norm(ConstMatrix x, float bound, const std::vector<float>& weight, float eps, Matrix y) {
-  const auto& kernel = kernels::row_kernels();
-#pragma omp parallel for schedule(static)
-  for (std::size_t r = 0; r < x.rows; ++r) {
-    float* row = y.row(r).data();
-    clip(x.row(r).data(), bound, row, x.cols);
-    const float mean = kernel.sum_of_squares(row, x.cols) / static_cast<float>(x.cols);
-    kernel.scale_by(row, 1.0F / std::sqrt(mean + eps), weight.data(), row, x.cols);
+  void clip_input(const ClippedLinear& next, float* x, std::size_t size) const {
+    kernel_.clamp(x, next.bounds().input_min, next.bounds().input_max, x, size);
   }
+  void clip_output(const ClippedLinear& last, float* x, std::size_t size) const {
+    kernel_.clamp(x, last.bounds().output_min, last.bounds().output_max, x, size);
+  }
+  /// y = RMSNorm(x) * weight
+  void norm(const float* x, const std::vector<float>& weight, float* y) const {
+    const std::size_t size = weight.size();
+    const float mean = kernel_.sum_of_squares(x, size) / static_cast<float>(size);
+    kernel_.scale_by(x, 1.0F / std::sqrt(mean + eps_), weight.data(), y, size);
+  }
+  /// y = RMSNorm(clip x) * weight
+  void clipped_norm(const float* x, const std::vector<float>& weight, float* y) const {
+    kernel_.clamp(x, -gradient_, gradient_, y, weight.size());
+    norm(y, weight, y);
+  }
+  const kernels::RowKernels& kernel() const { return kernel_; }
+
+ private:
+  const kernels::RowKernels& kernel_ = kernels::row_kernels();
+  float gradient_;
+  float eps_;
+};
+
+/// f(r) for each row, spread over the threads.
+template <class F>
+void each_row(std::size_t rows, F f) {
+#pragma omp parallel for schedule(static)
+  for (std::size_t r = 0; r < rows; ++r) f(r);
 }
 
 /// Rows [first, first + count) of every matrix, chunk by chunk.
@@ -249,59 +270,74 @@ struct AudioTower::Impl {
 
 /// x += residual_weight * RMSNorm(clip(contract(silu(expand(RMSNorm(clip x))))))
 void AudioTower::Impl::feed_forward(const FeedForward& block) {
-  const float eps = config.rms_norm_eps;
-  const float bound = config.gradient_clipping;
+  const RowSteps steps(config);
+  const std::size_t size = config.hidden_size;
+  const std::size_t wide_size = 4 * size;
   each_chunk(x.rows(), [&](std::size_t first, std::size_t count) {
-    const Matrix stream = x.view().row_block(first, count);
     const Matrix rows = hidden.view().row_block(first, count);
-    wide.resize(count, 4 * config.hidden_size);
-    clipped_norm(stream, bound, block.pre_norm, eps, rows);
-    block.expand.apply(rows, wide.view());
-    ops::silu(wide.view(), wide.view());
-    block.contract.apply(wide.view(), rows);
-    clipped_norm(rows, bound, block.post_norm, eps, rows);
-    ops::add(stream, rows, stream);
+    wide.resize(count, wide_size);
+    each_row(count, [&](std::size_t r) {
+      float* row = rows.row(r).data();
+      steps.clipped_norm(x.row(first + r).data(), block.pre_norm, row);
+      steps.clip_input(block.expand, row, size);
+    });
+    block.expand.linear().apply(rows, wide.view());
+    each_row(count, [&](std::size_t r) {
+      float* row = wide.row(r).data();
+      steps.clip_output(block.expand, row, wide_size);
+      steps.kernel().silu(row, row, wide_size);
+      steps.clip_input(block.contract, row, wide_size);
+    });
+    block.contract.linear().apply(wide.view(), rows);
+    each_row(count, [&](std::size_t r) {
+      float* row = rows.row(r).data();
+      steps.clip_output(block.contract, row, size);
+      steps.clipped_norm(row, block.post_norm, row);
+      steps.kernel().add(row, x.row(first + r).data(), size);
+    });
   });
 }
 
 void AudioTower::Impl::attend(const Layer& layer) {
+  const RowSteps steps(config);
   const SelfAttention& block = layer.attention;
-  clipped_norm(x.view(), config.gradient_clipping, layer.norm_pre_attn, config.rms_norm_eps, hidden.view());
-  block.q_proj.apply(hidden.view(), q.view());
-  block.k_proj.apply(hidden.view(), k.view());
-  block.v_proj.apply(hidden.view(), v.view());
-  const auto& kernel = kernels::row_kernels();
-#pragma omp parallel for schedule(static)
-  for (std::size_t r = 0; r < q.rows(); ++r) {
-    kernel.scale_by(q.row(r).data(), 1.0F, block.q_scale.data(), q.row(r).data(), q.cols());
-    kernel.scale_by(k.row(r).data(), block.k_scale, nullptr, k.row(r).data(), k.cols());
-  }
+  const std::size_t size = config.hidden_size;
+  each_row(x.rows(), [&](std::size_t r) {
+    steps.clipped_norm(x.row(r).data(), layer.norm_pre_attn, hidden.row(r).data());
+  });
+  const ops::ClippedOutput projections[] = {
+      {&block.q_proj, q.view()}, {&block.k_proj, k.view()}, {&block.v_proj, v.view()}};
+  ops::apply_clipped(hidden.view(), projections);
+  each_row(x.rows(), [&](std::size_t r) {
+    steps.kernel().scale_by(q.row(r).data(), 1.0F, block.q_scale.data(), q.row(r).data(), size);
+    steps.kernel().scale_by(k.row(r).data(), block.k_scale, nullptr, k.row(r).data(), size);
+  });
   local_attention(attention_shape, q.view(), k.view(), v.view(), block.relative_keys.view(), q.view());
   block.post.apply(q.view(), branch.view());
 }
 
 void AudioTower::Impl::convolve(const LightConvolution& block) {
+  const RowSteps steps(config);
   const std::size_t channels = config.hidden_size;
-  const float bound = config.gradient_clipping;
-  const float eps = config.rms_norm_eps;
-  const auto& kernel = kernels::row_kernels();
   each_chunk(x.rows(), [&](std::size_t first, std::size_t count) {
     const Matrix rows = hidden.view().row_block(first, count);
-    ops::rms_norm(x.view().row_block(first, count), block.pre_norm, eps, rows);
     wide.resize(count, 2 * channels);
-    block.linear_start.apply(rows, wide.view());
-#pragma omp parallel for schedule(static)
-    for (std::size_t r = 0; r < count; ++r) {
+    each_row(count, [&](std::size_t r) {
+      float* row = rows.row(r).data();
+      steps.norm(x.row(first + r).data(), block.pre_norm, row);
+      steps.clip_input(block.linear_start, row, channels);
+    });
+    block.linear_start.linear().apply(rows, wide.view());
+    each_row(count, [&](std::size_t r) {
       float* values = wide.row(r).data();
       float* gate = values + channels;
-      float* gated = v.row(first + r).data();
-      kernel.sigmoid(gate, gate, channels);
-      for (std::size_t c = 0; c < channels; ++c) gated[c] = values[c] * gate[c];
-    }
+      steps.clip_output(block.linear_start, values, 2 * channels);
+      steps.kernel().sigmoid(gate, gate, channels);
+      steps.kernel().scale_by(values, 1.0F, gate, v.row(first + r).data(), channels);
+    });
   });
   const std::size_t taps = block.taps.rows();
-#pragma omp parallel for schedule(static)
-  for (std::size_t t = 0; t < x.rows(); ++t) {
+  each_row(x.rows(), [&](std::size_t t) {
     float* row = hidden.row(t).data();
     std::fill_n(row, channels, 0.0F);
     for (std::size_t tap = taps - std::min(taps, t + 1); tap < taps; ++tap) {
@@ -309,13 +345,16 @@ void AudioTower::Impl::convolve(const LightConvolution& block) {
       const float* source = v.row(t + 1 + tap - taps).data();
       for (std::size_t c = 0; c < channels; ++c) row[c] += weight[c] * source[c];
     }
-    clip(row, bound, row, channels);
-    const float mean = kernel.sum_of_squares(row, channels) / static_cast<float>(channels);
-    kernel.scale_by(row, 1.0F / std::sqrt(mean + eps), block.conv_norm.data(), row, channels);
-    kernel.silu(row, row, channels);
-  }
-  block.linear_end.apply(hidden.view(), branch.view());
-  ops::add(x.view(), branch.view(), x.view());
+    steps.clipped_norm(row, block.conv_norm, row);
+    steps.kernel().silu(row, row, channels);
+    steps.clip_input(block.linear_end, row, channels);
+  });
+  block.linear_end.linear().apply(hidden.view(), branch.view());
+  each_row(x.rows(), [&](std::size_t r) {
+    float* row = branch.row(r).data();
+    steps.clip_output(block.linear_end, row, channels);
+    steps.kernel().add(row, x.row(r).data(), channels);
+  });
 }
 
 MatrixBuffer AudioTower::Impl::encode(ConstMatrix features, const AudioObserver& observer) {
@@ -323,6 +362,7 @@ MatrixBuffer AudioTower::Impl::encode(ConstMatrix features, const AudioObserver&
   const auto observe = [&observer](const std::string& name, const MatrixBuffer& values) {
     if (observer) observer(name, values.view());
   };
+  const RowSteps steps(config);
   subsampling.apply(features, x);
   observe("subsample", x);
   for (MatrixBuffer* buffer : {&hidden, &branch, &q, &k, &v}) buffer->resize(x.rows(), config.hidden_size);
@@ -333,22 +373,22 @@ MatrixBuffer AudioTower::Impl::encode(ConstMatrix features, const AudioObserver&
     observe(name + ".ffw1", x);
     attend(layer);
     observe(name + ".attn", branch);
-    clipped_norm(branch.view(), config.gradient_clipping, layer.norm_post_attn, config.rms_norm_eps,
-                 branch.view());
-    ops::add(x.view(), branch.view(), x.view());
+    each_row(x.rows(), [&](std::size_t r) {
+      steps.clipped_norm(branch.row(r).data(), layer.norm_post_attn, branch.row(r).data());
+      steps.kernel().add(branch.row(r).data(), x.row(r).data(), x.cols());
+    });
     convolve(layer.convolution);
     observe(name + ".lconv", x);
     feed_forward(layer.feed_forward2);
     observe(name + ".ffw2", x);
-    clipped_norm(x.view(), config.gradient_clipping, layer.norm_out, config.rms_norm_eps, x.view());
+    each_row(x.rows(),
+             [&](std::size_t r) { steps.clipped_norm(x.row(r).data(), layer.norm_out, x.row(r).data()); });
     observe(name, x);
   }
   tower.resize(x.rows(), config.output_proj_dims);
   output_proj.apply(x.view(), tower.view());
-#pragma omp parallel for schedule(static)
-  for (std::size_t r = 0; r < tower.rows(); ++r) {
-    for (std::size_t c = 0; c < tower.cols(); ++c) tower.row(r)[c] += output_bias[c];
-  }
+  each_row(tower.rows(),
+           [&](std::size_t r) { steps.kernel().add(output_bias.data(), tower.row(r).data(), tower.cols()); });
   observe("tower", tower);
   // The embedder's norm has the same eps as the tower's, and no weight.
   ops::rms_norm(tower.view(), {}, config.rms_norm_eps, tower.view());

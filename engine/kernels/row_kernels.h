@@ -24,6 +24,8 @@ struct RowKernels {
   void (*scale_by)(const float* x, float factor, const float* weight, float* y, std::size_t n);
   /// y += x
   void (*add)(const float* x, float* y, std::size_t n);
+  /// y = min(max(x, low), high); NaN stays NaN.
+  void (*clamp)(const float* x, float low, float high, float* y, std::size_t n);
   void (*exp)(const float* x, float* y, std::size_t n);
   void (*tanh)(const float* x, float* y, std::size_t n);
   /// y = cap * tanh(x / cap)

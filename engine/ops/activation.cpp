@@ -85,12 +85,8 @@ void scale(ConstMatrix x, float factor, Matrix y) {
 }
 
 void clamp(ConstMatrix x, float low, float high, Matrix y) {
-  each_row(x, y, [&](const float* in, float* out, std::size_t) {
-    for (std::size_t i = 0; i < x.cols; ++i) {
-      const float lifted = in[i] < low ? low : in[i];
-      out[i] = lifted > high ? high : lifted;
-    }
-  });
+  const auto& kernel = kernels::row_kernels();
+  each_row(x, y, [&](const float* in, float* out, std::size_t) { kernel.clamp(in, low, high, out, x.cols); });
 }
 
 }  // namespace reelfolio::engine::ops

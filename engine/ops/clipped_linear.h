@@ -1,6 +1,7 @@
 #pragma once
 
 #include <limits>
+#include <span>
 
 #include "engine/ops/matmul.h"
 
@@ -12,6 +13,10 @@ struct ClipBounds {
   float input_max = std::numeric_limits<float>::infinity();
   float output_min = -std::numeric_limits<float>::infinity();
   float output_max = std::numeric_limits<float>::infinity();
+
+  bool same_input(const ClipBounds& other) const {
+    return input_min == other.input_min && input_max == other.input_max;
+  }
 };
 
 /// y = clamp(W clamp(x, input_min, input_max), output_min, output_max): the linear
@@ -33,5 +38,14 @@ class ClippedLinear {
   Linear linear_;
   ClipBounds bounds_;
 };
+
+struct ClippedOutput {
+  const ClippedLinear* linear;
+  Matrix y;
+};
+
+/// Every output of layers that read the same x, which is clamped and rounded once for layers with equal
+/// input bounds. The bits are those of ClippedLinear::apply.
+void apply_clipped(ConstMatrix x, std::span<const ClippedOutput> outputs);
 
 }  // namespace reelfolio::engine::ops
