@@ -71,8 +71,10 @@ std::string run_report_json(const RunReport& report) {
                         {"forced_tokens", report.engine.forced_tokens},
                         {"masked_tokens", report.engine.masked_tokens},
                         {"images", report.engine.images},
+                        {"audio_clips", report.engine.audio_clips},
                         {"mask_s", report.engine.mask_s},
                         {"vision_s", report.engine.vision_s},
+                        {"audio_s", report.engine.audio_s},
                         {"prefill_s", report.engine.prefill_s},
                         {"decode_s", report.engine.decode_s}};
   document["peak_memory_bytes"] = report.peak_memory;

@@ -17,7 +17,7 @@ namespace {
 constexpr std::size_t kSide = 3;
 constexpr std::size_t kTaps = kSide * kSide;
 /// Steps of the second convolution made together: what the first one makes for them stays in cache.
-constexpr std::size_t kChunkSteps = 16;
+constexpr std::size_t kChunkSteps = 64;
 
 std::size_t halved(std::size_t size) {
   return (size + 1) / 2;
