@@ -77,30 +77,13 @@ void AudioReader::open() {
   }
   packet_ = libav::make_packet();
   frame_ = libav::make_frame();
-  open_decoder();
+  codec_ = libav::open_decoder(*stream_, "audio.unsupported", [](AVCodecContext& codec) {
+    codec.thread_count = 1;
+    codec.max_samples = kMostFrameSamples;
+  });
   jumps_allowed_ = (format_->iformat->flags & AVFMT_TS_DISCONT) != 0;
   if (format_->start_time != AV_NOPTS_VALUE) {
     origin_s_ = static_cast<double>(format_->start_time) / AV_TIME_BASE;
-  }
-}
-
-void AudioReader::open_decoder() {
-  const AVCodecParameters& parameters = *stream_->codecpar;
-  const AVCodec* decoder = avcodec_find_decoder(parameters.codec_id);
-  if (decoder == nullptr) {
-    throw ItemError("audio.unsupported",
-                    std::string("no decoder for codec ") + avcodec_get_name(parameters.codec_id));
-  }
-  codec_.reset(avcodec_alloc_context3(decoder));
-  if (!codec_) throw std::bad_alloc();
-  int status = avcodec_parameters_to_context(codec_.get(), &parameters);
-  codec_->pkt_timebase = stream_->time_base;
-  codec_->thread_count = 1;
-  codec_->max_samples = kMostFrameSamples;
-  if (status >= 0) status = avcodec_open2(codec_.get(), decoder, nullptr);
-  if (status < 0) {
-    throw ItemError("audio.unsupported",
-                    std::string("cannot decode ") + decoder->name + ": " + libav::error_text(status));
   }
 }
 

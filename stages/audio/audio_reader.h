@@ -54,7 +54,6 @@ class AudioReader {
 
  private:
   void open();
-  void open_decoder();
   bool decode();
   void feed();
   void place_frame();

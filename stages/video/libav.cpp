@@ -152,4 +152,24 @@ FormatPtr open_format(FileInput& input, int& status) {
   return format;
 }
 
+CodecPtr open_decoder(const AVStream& stream, const char* unsupported,
+                      const std::function<void(AVCodecContext&)>& configure) {
+  const AVCodecParameters& parameters = *stream.codecpar;
+  const AVCodec* decoder = avcodec_find_decoder(parameters.codec_id);
+  if (decoder == nullptr) {
+    throw ItemError(unsupported,
+                    std::string("no decoder for codec ") + avcodec_get_name(parameters.codec_id));
+  }
+  CodecPtr codec(avcodec_alloc_context3(decoder));
+  if (!codec) throw std::bad_alloc();
+  int status = avcodec_parameters_to_context(codec.get(), &parameters);
+  codec->pkt_timebase = stream.time_base;
+  configure(*codec);
+  if (status >= 0) status = avcodec_open2(codec.get(), decoder, nullptr);
+  if (status < 0) {
+    throw ItemError(unsupported, std::string("cannot decode ") + decoder->name + ": " + error_text(status));
+  }
+  return codec;
+}
+
 }  // namespace reelfolio::stages::libav

@@ -84,4 +84,9 @@ class FileInput {
 /// followed. Null where that fails, with the reason in `status`; `input` must outlive the result.
 FormatPtr open_format(FileInput& input, int& status);
 
+/// An open decoder of `stream`, which `configure` may set up before. Throws ItemError with code
+/// `unsupported` where there is none or it refuses.
+CodecPtr open_decoder(const AVStream& stream, const char* unsupported,
+                      const std::function<void(AVCodecContext&)>& configure);
+
 }  // namespace reelfolio::stages::libav

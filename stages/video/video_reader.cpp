@@ -80,7 +80,10 @@ void VideoReader::open() {
   if (status < 0) throw ItemError("video.unreadable", "cannot open as a video: " + libav::error_text(status));
   packet_ = libav::make_packet();
   choose_stream();
-  open_decoder();
+  codec_ = libav::open_decoder(*stream_, "video.unsupported", [this](AVCodecContext& codec) {
+    codec.thread_count = options_.threads;
+    codec.max_pixels = kMaxPixels;
+  });
 
   const std::int32_t* matrix = display_matrix(*stream_);
   stream_orientation_ = matrix != nullptr ? orientation_of(matrix) : Orientation{};
@@ -116,26 +119,6 @@ void VideoReader::choose_stream() {
     if (stream_ == nullptr || rank(*candidate) > rank(*stream_)) stream_ = candidate;
   }
   if (stream_ == nullptr) throw ItemError("video.no_stream", "the file has no video stream");
-}
-
-void VideoReader::open_decoder() {
-  const AVCodecParameters& parameters = *stream_->codecpar;
-  const AVCodec* decoder = avcodec_find_decoder(parameters.codec_id);
-  if (decoder == nullptr) {
-    throw ItemError("video.unsupported",
-                    std::string("no decoder for codec ") + avcodec_get_name(parameters.codec_id));
-  }
-  codec_.reset(avcodec_alloc_context3(decoder));
-  if (!codec_) throw std::bad_alloc();
-  int status = avcodec_parameters_to_context(codec_.get(), &parameters);
-  codec_->pkt_timebase = stream_->time_base;
-  codec_->thread_count = options_.threads;
-  codec_->max_pixels = kMaxPixels;
-  if (status >= 0) status = avcodec_open2(codec_.get(), decoder, nullptr);
-  if (status < 0) {
-    throw ItemError("video.unsupported",
-                    std::string("cannot decode ") + decoder->name + ": " + libav::error_text(status));
-  }
 }
 
 std::optional<double> VideoReader::length_s() const {

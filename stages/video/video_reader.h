@@ -94,7 +94,6 @@ class VideoReader {
 
   void open();
   void choose_stream();
-  void open_decoder();
   bool decode(TimedFrame& out);
   void feed();
   void note_damage(int code);
