@@ -16,6 +16,8 @@ namespace {
 
 constexpr std::size_t kMaxNodes = 20000;
 constexpr std::size_t kMaxListed = 1000;
+/// Longer ones fit no answer.
+constexpr std::uint32_t kMaxShortest = 1 << 20;
 /// So many keys that are all known are properties rather than a pattern.
 constexpr std::size_t kMaxEnumeratedKeys = 64;
 
@@ -45,6 +47,10 @@ class Builder : private SchemaBranches {
       fill(node, conjunction);
     }
     if (!finish_grammar(grammar_)) refuse(nullptr, "no value satisfies the schema");
+    if (const std::uint32_t bytes = grammar_.nodes[grammar_.root].bytes; bytes > kMaxShortest) {
+      refuse(nullptr, "the shortest value takes " + std::to_string(bytes) + " bytes, expected at most " +
+                          std::to_string(kMaxShortest));
+    }
     for (const Exclusion& each : exclusions_) {
       const auto& alternatives = grammar_.nodes[each.both].alternatives;
       const bool overlaps = std::any_of(alternatives.begin(), alternatives.end(),

@@ -124,8 +124,10 @@ std::vector<TokenId> GrammarState::completion() const {
 }
 
 bool GrammarState::can_complete(const Position& position, std::size_t tokens) const {
-  // Every byte has a token of its own.
-  if (automaton().rest_bytes(position) <= tokens) return true;
+  // Every byte has a token of its own, and no token has more than so many.
+  const std::size_t bytes = automaton().rest_bytes(position);
+  if (bytes <= tokens) return true;
+  if (bytes > tokens * masks_->trie().longest_bytes()) return false;
   return tokens_of(automaton().complete(position)).size() <= tokens;
 }
 

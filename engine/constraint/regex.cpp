@@ -4,7 +4,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
+#include <map>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -305,6 +305,7 @@ class Nfa {
     joins(loop, first);
     match_ = build(expression, first);
     connect(all, match_, match_);
+    find_live();
   }
 
   Dfa determinise() const {
@@ -362,13 +363,25 @@ class Nfa {
   void connect(const Set& set, State from, State to) {
     std::vector<ByteSequence> sequences;
     for (const CodePoints& range : set) append_utf8(range, sequences);
+    // Equal ends of sequences share their states.
+    std::map<std::vector<unsigned char>, State> ends;
     for (const ByteSequence& sequence : sequences) {
-      State at = from;
-      for (std::size_t i = 0; i < sequence.size(); ++i) {
-        const State next = i + 1 == sequence.size() ? to : add();
-        nodes_[at].edges.push_back({sequence[i], next});
-        at = next;
+      State next = to;
+      std::vector<unsigned char> end;
+      for (std::size_t i = sequence.size(); i-- > 1;) {
+        end.push_back(sequence[i].first);
+        end.push_back(sequence[i].last);
+        const auto known = ends.find(end);
+        if (known != ends.end()) {
+          next = known->second;
+          continue;
+        }
+        const State state = add();
+        nodes_[state].edges.push_back({sequence[i], next});
+        ends.emplace(end, state);
+        next = state;
       }
+      nodes_[from].edges.push_back({sequence.front(), next});
     }
   }
 
@@ -422,6 +435,28 @@ class Nfa {
     return from;
   }
 
+  /// Marks the states that lead to the match without an assertion of the text's beginning. Where
+  /// none but that begins the pattern, looking for later matches is left out so.
+  void find_live() {
+    std::vector<std::vector<State>> before(nodes_.size());
+    for (State state = 0; state < nodes_.size(); ++state) {
+      const Node& node = nodes_[state];
+      for (const Edge& edge : node.edges) before[edge.to].push_back(state);
+      for (const State to : node.joined) before[to].push_back(state);
+      for (const State to : node.at_end) before[to].push_back(state);
+    }
+    live_.assign(nodes_.size(), false);
+    live_[match_] = true;
+    std::vector<State> queue = {match_};
+    for (std::size_t at = 0; at < queue.size(); ++at) {
+      for (const State state : before[queue[at]]) {
+        if (live_[state]) continue;
+        live_[state] = true;
+        queue.push_back(state);
+      }
+    }
+  }
+
   /// Sorted states that are reached without a byte.
   std::vector<State> closure(std::vector<State> states, bool at_begin, bool at_end) const {
     std::vector<bool> seen(nodes_.size(), false);
@@ -444,6 +479,7 @@ class Nfa {
     // States that only lead on without a byte say nothing.
     std::erase_if(states, [&](State state) {
       const Node& node = nodes_[state];
+      if (!at_begin && !live_[state]) return true;
       return state != match_ && node.edges.empty() && node.at_end.empty() &&
              !(at_begin && !node.at_begin.empty());
     });
@@ -451,6 +487,7 @@ class Nfa {
   }
 
   std::vector<Node> nodes_;
+  std::vector<bool> live_;
   State start_ = 0;
   State match_ = 0;
 };

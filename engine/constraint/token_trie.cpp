@@ -28,6 +28,7 @@ TokenTrie::TokenTrie(const Tokenizer& tokenizer) : vocab_size_(tokenizer.vocab_s
     const std::string_view text = tokenizer.token_bytes(id);
     if (text.empty() || tokenizer.is_special(id)) continue;
     entries.push_back({text, tokenizer.is_byte(id), id});
+    longest_bytes_ = std::max(longest_bytes_, text.size());
     const auto begins = [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; };
     longest_ = std::max(longest_, static_cast<std::size_t>(std::count_if(text.begin(), text.end(), begins)));
   }

@@ -53,14 +53,16 @@ class TokenTrie {
   /// any other node has kNone.
   std::uint32_t tail(Node node) const { return tails_[node]; }
   std::size_t num_tails() const { return num_tails_; }
-  /// Characters of the longest token.
+  /// Characters, and bytes, of the longest token.
   std::size_t longest() const { return longest_; }
+  std::size_t longest_bytes() const { return longest_bytes_; }
 
  private:
   void number_tails();
 
   std::size_t vocab_size_ = 0;
   std::size_t longest_ = 0;
+  std::size_t longest_bytes_ = 0;
   std::size_t num_tails_ = 0;
   std::vector<unsigned char> bytes_;
   std::vector<Node> ends_;

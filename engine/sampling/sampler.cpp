@@ -113,6 +113,10 @@ std::vector<std::pair<TokenId, double>> filtered(std::vector<Candidate> kept,
 template <class F>
 void each_allowed(const AllowedTokens& allowed, std::size_t vocab_size, F f) {
   for (std::size_t word = 0; word < allowed.mask.size(); ++word) {
+    if (allowed.mask[word] == ~std::uint64_t{0} && 64 * word + 64 <= vocab_size) {
+      for (std::size_t id = 64 * word; id < 64 * word + 64; ++id) f(id);
+      continue;
+    }
     for (std::uint64_t bits = allowed.mask[word]; bits != 0; bits &= bits - 1) {
       const std::size_t id = 64 * word + static_cast<std::size_t>(std::countr_zero(bits));
       if (id < vocab_size) f(id);
