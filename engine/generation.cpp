@@ -13,7 +13,7 @@ namespace reelfolio::engine {
 namespace {
 
 /// Constraints whose masks are kept. A graph has one for each stage.
-constexpr std::size_t kMaxGrammars = 16;
+constexpr std::size_t kMaxGrammars = 32;
 
 using Clock = std::chrono::steady_clock;
 

@@ -12,7 +12,7 @@ using TrieNode = TokenTrie::Node;
 
 /// A mask over 262,144 tokens takes 32 KiB. When so many are known all are dropped: positions
 /// come back soon, or never.
-constexpr std::size_t kMaxKnown = 512;
+constexpr std::size_t kMaxKnown = 256;
 constexpr std::size_t kMaxKnownStrings = 256;
 
 void set_all(TokenMask& mask, std::span<const TokenId> ids) {
