@@ -10,6 +10,7 @@
 #include "engine/audio/audio_tensors.h"
 #include "engine/error.h"
 #include "engine/fingerprint.h"
+#include "engine/packed_model.h"
 #include "engine/safetensors.h"
 #include "engine/tokenizer.h"
 
@@ -35,15 +36,14 @@ struct ExpectedTensor {
 /// The tensors that the engine reads (gemma4.md, section 2).
 class ExpectedTensors {
  public:
-  /// hears: the checkpoint has an audio tower.
-  ExpectedTensors(const ModelConfig& config, bool hears) {
+  explicit ExpectedTensors(const ModelConfig& config) {
     text(config.text);
     if (config.vision) {
       vision(*config.vision);
       add("model.embed_vision.embedding_projection.weight",
           {config.text.hidden_size, config.vision->hidden_size});
     }
-    if (!hears) return;
+    if (!config.audio) return;
     for (audio::AudioTensor& tensor : audio::audio_tensors(config)) {
       add(std::move(tensor.name), std::move(tensor.shape), tensor.use != audio::AudioTensor::Use::bound);
     }
@@ -155,10 +155,62 @@ bool fits(const TensorView& tensor, const ExpectedTensor& expected) {
   return !expected.required && tensor.shape == std::vector<std::size_t>{1};
 }
 
-void compare(const Checkpoint& checkpoint, const ModelConfig& config, ModelInspection& result) {
-  std::set<std::string, std::less<>> known;
-  const ExpectedTensors expected_tensors(config, audio::has_audio_tower(config, checkpoint));
+using KnownNames = std::set<std::string, std::less<>>;
+
+/// The matrices of a packed file, which have names and bytes of their own. Gives the names of the
+/// tensors that they stand for.
+KnownNames compare_packed(const Checkpoint& checkpoint, const ModelConfig& config, ModelInspection& result,
+                          KnownNames& known) {
+  KnownNames replaced;
+  for (const MatrixSpec& spec : model_matrices(config, *result.packed)) {
+    known.insert(spec.key);
+    known.insert(checksum_key(spec));
+    // The table of the logits is packed beside the one for look-ups.
+    const bool beside = spec.tensor == kEmbedTokens;
+    if (!beside) replaced.insert(spec.tensor);
+    for (const std::string& name : {spec.key, checksum_key(spec)}) {
+      if (checkpoint.find(name) == nullptr) result.missing.push_back(name);
+    }
+    const TensorView* matrix = checkpoint.find(spec.key);
+    const std::size_t bytes = packed_shape(spec).total_bytes();
+    if (matrix != nullptr && matrix->bytes.size() != bytes) {
+      result.misshapen.push_back(matrix->file + ": matrix '" + matrix->name + "' has " +
+                                 std::to_string(matrix->bytes.size()) + " bytes, expected " +
+                                 std::to_string(bytes));
+    }
+    (spec.part == PackedPart::audio_tower ? result.audio_memory_packed_bytes : result.memory_packed_bytes) +=
+        bytes;
+  }
+  return replaced;
+}
+
+void add_memory(const TensorView& tensor, ModelInspection& result) {
+  // Tables that are only looked up stay in the mapped file.
+  if (tensor.name == kPerLayerTable) return;
+  const bool audio = part_of(tensor.name) == kAudioPart;
+  const std::uint64_t f32_bytes = 4 * static_cast<std::uint64_t>(tensor.num_elements());
+  if (result.packed) {
+    if (tensor.name == kEmbedTokens) return;
+    (audio ? result.audio_memory_packed_bytes : result.memory_packed_bytes) += f32_bytes;
+    return;
+  }
+  // Only matrices follow the weight type; the rest is kept in f32.
+  (audio ? result.audio_memory_f32_bytes : result.memory_f32_bytes) += f32_bytes;
+  (audio ? result.audio_memory_bf16_bytes : result.memory_bf16_bytes) +=
+      tensor.shape.size() >= 2 ? f32_bytes / 2 : f32_bytes;
+}
+
+void compare(const Checkpoint& checkpoint, ModelConfig config, ModelInspection& result) {
+  const bool declares_sound = config.audio.has_value();
+  const bool hears = audio::has_audio_tower(config, checkpoint);
+  if (!hears) config.audio.reset();
+  result.packed = packed_weights(checkpoint);
+  KnownNames known;
+  KnownNames replaced;
+  if (result.packed) replaced = compare_packed(checkpoint, config, result, known);
+  const ExpectedTensors expected_tensors(config);
   for (const ExpectedTensor& expected : expected_tensors.list()) {
+    if (replaced.count(expected.name) > 0) continue;
     known.insert(expected.name);
     const TensorView* tensor = checkpoint.find(expected.name);
     if (tensor == nullptr) {
@@ -170,16 +222,10 @@ void compare(const Checkpoint& checkpoint, const ModelConfig& config, ModelInspe
                                  std::string(dtype_name(tensor->dtype)) + " " + shape_text(tensor->shape) +
                                  ", expected F32, BF16 or F16 " + shape_text(expected.shape));
     }
-    if (expected.name == kPerLayerTable) continue;
-    // Only matrices follow the weight type; the rest is kept in f32.
-    const std::uint64_t parameters = tensor->num_elements();
-    const bool audio = part_of(expected.name) == kAudioPart;
-    (audio ? result.audio_memory_f32_bytes : result.memory_f32_bytes) += 4 * parameters;
-    (audio ? result.audio_memory_bf16_bytes : result.memory_bf16_bytes) +=
-        (tensor->shape.size() >= 2 ? 2 : 4) * parameters;
+    add_memory(*tensor, result);
   }
   for (const TensorView& tensor : checkpoint.tensors()) {
-    const bool listed = config.audio || part_of(tensor.name) != kAudioPart;
+    const bool listed = declares_sound || part_of(tensor.name) != kAudioPart;
     if (listed && known.count(tensor.name) == 0) result.unused.push_back(tensor.name);
   }
 }
@@ -307,11 +353,18 @@ std::string inspection_text(const ModelInspection& inspection, std::size_t most_
   for (const auto& [name, amount] : inspection.types) report.amount("type: " + name, amount);
   report.amount("total", inspection.total);
   if (inspection.config) {
-    report.line("memory for weights", gigabytes(inspection.memory_bf16_bytes) + " as bf16, " +
-                                          gigabytes(inspection.memory_f32_bytes) + " as f32");
-    if (inspection.audio_memory_f32_bytes > 0) {
-      report.line("  with sound", gigabytes(inspection.audio_memory_bf16_bytes) + " more as bf16, " +
-                                      gigabytes(inspection.audio_memory_f32_bytes) + " as f32");
+    const auto memory = [&](std::uint64_t packed, std::uint64_t bf16, std::uint64_t f32) {
+      if (inspection.packed) {
+        return gigabytes(packed) + " as " + std::string(ops::weight_type_name(*inspection.packed));
+      }
+      return gigabytes(bf16) + " as bf16, " + gigabytes(f32) + " as f32";
+    };
+    report.line("memory for weights", memory(inspection.memory_packed_bytes, inspection.memory_bf16_bytes,
+                                             inspection.memory_f32_bytes));
+    const std::string sound = memory(inspection.audio_memory_packed_bytes, inspection.audio_memory_bf16_bytes,
+                                     inspection.audio_memory_f32_bytes);
+    if (inspection.audio_memory_packed_bytes + inspection.audio_memory_f32_bytes > 0) {
+      report.line("  more with sound", sound);
     }
   }
   if (inspection.fingerprint) report.line("fingerprint", *inspection.fingerprint);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "engine/config.h"
+#include "engine/ops/matmul.h"
 
 namespace reelfolio::engine {
 
@@ -50,7 +51,12 @@ struct ModelInspection {
   std::optional<TokenizerFacts> tokenizer;
   std::optional<std::string> fingerprint;
 
-  /// Weights held in memory when every linear layer is f32 or bf16, without activations
+  /// The type of a packed directory's matrices; its weights are `memory_packed_bytes` in memory.
+  std::optional<ops::WeightType> packed;
+  std::uint64_t memory_packed_bytes = 0;
+  std::uint64_t audio_memory_packed_bytes = 0;
+
+  /// Of a plain directory: weights held in memory when every linear layer is f32 or bf16, without activations
   /// and KV cache; the embedding tables stay in the mapped file.
   std::uint64_t memory_f32_bytes = 0;
   std::uint64_t memory_bf16_bytes = 0;

@@ -119,10 +119,6 @@ std::string header_text(const std::vector<Entry>& entries, ops::WeightType weigh
   return text;
 }
 
-quant::PackedShape packed_shape(const MatrixSpec& spec) {
-  return {ops::packed_format(spec.type), spec.rows, spec.cols};
-}
-
 quant::PackedBuffer pack_spec(const Checkpoint& checkpoint, const MatrixSpec& spec) {
   const TensorView& tensor = checkpoint.require(spec.tensor, {spec.tensor_rows, spec.cols});
   quant::PackedBuffer buffer =
@@ -143,6 +139,14 @@ void copy_files(const std::filesystem::path& source, const std::filesystem::path
 }
 
 }  // namespace
+
+quant::PackedShape packed_shape(const MatrixSpec& spec) {
+  return {ops::packed_format(spec.type), spec.rows, spec.cols};
+}
+
+std::string checksum_key(const MatrixSpec& spec) {
+  return spec.key + std::string(kChecksumSuffix);
+}
 
 std::vector<MatrixSpec> model_matrices(const ModelConfig& config, ops::WeightType weights) {
   const WeightPlan plan(weights);
@@ -225,8 +229,7 @@ void pack_model(const std::filesystem::path& source, const std::filesystem::path
     entries.push_back({spec.key, DType::u8, {bytes}, bytes});
   }
   for (const MatrixSpec& spec : matrices) {
-    entries.push_back(
-        {spec.key + std::string(kChecksumSuffix), DType::u8, {Digest{}.size()}, Digest{}.size()});
+    entries.push_back({checksum_key(spec), DType::u8, {Digest{}.size()}, Digest{}.size()});
   }
   std::vector<const TensorView*> kept;
   for (const TensorView& tensor : checkpoint.tensors()) {
@@ -338,7 +341,7 @@ void verify_packed_model(const Checkpoint& checkpoint, const ModelConfig& config
 #pragma omp parallel for schedule(dynamic)
   for (std::size_t i = 0; i < matrices.size(); ++i) {
     const TensorView* matrix = checkpoint.find(matrices[i].key);
-    const TensorView* checksum = checkpoint.find(matrices[i].key + std::string(kChecksumSuffix));
+    const TensorView* checksum = checkpoint.find(checksum_key(matrices[i]));
     if (matrix == nullptr || checksum == nullptr || checksum->bytes.size() != Digest{}.size()) {
       problems[i] = "is missing or has no checksum";
     } else {

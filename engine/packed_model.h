@@ -46,6 +46,11 @@ struct MatrixSpec {
 /// `weights` or a finer one (weights.h), in loading order.
 std::vector<MatrixSpec> model_matrices(const ModelConfig& config, ops::WeightType weights);
 
+/// The memory of that matrix in a packed file.
+quant::PackedShape packed_shape(const MatrixSpec& spec);
+/// The name of its checksum there.
+std::string checksum_key(const MatrixSpec& spec);
+
 /// The packed directory cannot be written.
 class PackWriteError : public std::runtime_error {
  public:

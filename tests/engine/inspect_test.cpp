@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "engine/fingerprint.h"
+#include "engine/packed_model.h"
 #include "tests/engine/model_files.h"
 #include "tests/support/catch.h"
 
@@ -119,7 +120,7 @@ TEST_CASE("inspect: the audio tower is counted, checked, and may be left out") {
   CHECK(whole.usable());
   CHECK(whole.audio_memory_f32_bytes > whole.audio_memory_bf16_bytes);
   CHECK(whole.audio_memory_bf16_bytes > 100'000);
-  CHECK(inspection_text(whole).find("  with sound") != std::string::npos);
+  CHECK(inspection_text(whole).find("  more with sound") != std::string::npos);
   for (const std::string& name : whole.unused) CHECK(name.find("self_attn.") != std::string::npos);
 
   const TempDir dir;
@@ -140,6 +141,31 @@ TEST_CASE("inspect: the audio tower is counted, checked, and may be left out") {
   write_model(dir, without);
   dir.write("config.json", config);
   CHECK(inspect_model(dir.path()).usable());
+}
+
+TEST_CASE("inspect: a packed directory is as complete as its source") {
+  const TempDir dir;
+  const auto packed = dir.path() / "packed";
+  pack_model(golden_path("text/e4b/model"), packed, ops::WeightType::int8, {}, {});
+  const ModelInspection found = inspect_model(packed);
+  INFO(inspection_text(found));
+  CHECK(found.usable());
+  CHECK(found.packed == ops::WeightType::int8);
+  CHECK(found.memory_packed_bytes > 0);
+  CHECK(found.audio_memory_packed_bytes > 0);
+  CHECK(found.memory_bf16_bytes == 0);
+  CHECK(inspection_text(found).find(" as int8\n") != std::string::npos);
+  CHECK(found.unused == inspect_model(golden_path("text/e4b/model")).unused);
+
+  const std::string key = "model.language_model.embed_tokens.weight#head";
+  std::string bytes = read_text(packed / "packed.safetensors");
+  const std::size_t place = bytes.find(key);
+  REQUIRE(place != std::string::npos);
+  bytes[place + key.size() - 1] = 'x';
+  dir.write("packed/packed.safetensors", bytes);
+  const ModelInspection renamed = inspect_model(packed);
+  CHECK_FALSE(renamed.usable());
+  CHECK(renamed.missing == std::vector<std::string>{key});
 }
 
 TEST_CASE("inspect: every unreadable file is a problem of its own") {
