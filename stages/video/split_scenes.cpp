@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "stages/decimal.h"
 #include "stages/video/detectors.h"
 #include "stages/video/scene_tiler.h"
 #include "stages/video/video_reader.h"
@@ -23,6 +25,8 @@ struct Settings {
   double max_scene_s = 0;
   double start_s = 0;
   double end_s = kInfinity;
+  std::int64_t max_frames = 0;
+  double max_duration_s = 0;
 };
 
 class SplitScenesWorker : public Transform::Worker {
@@ -57,10 +61,14 @@ class SplitScenesWorker : public Transform::Worker {
     };
 
     double end_s = 0;
+    std::int64_t frames = 0;
+    std::optional<ItemError> limit;
     bool has_frame = settings_.start_s > 0 ? reader.move_to(settings_.start_s) : reader.next();
     const bool any = has_frame;
     for (; has_frame; has_frame = reader.next()) {
       if (reader.time_s() >= settings_.end_s) break;
+      limit = limit_hit(frames++, reader.time_s());
+      if (limit) break;
       reader.score_frame(settings_.score_side, frame);
       detector->add_frame(reader.time_s(), frame, cuts);
       end_s = reader.end_s();
@@ -79,6 +87,21 @@ class SplitScenesWorker : public Transform::Worker {
     tiler.finish(end_s, scenes);
     emit_scenes();
     for (const ItemError& problem : problems) out.error(problem, nullptr);
+    if (limit) out.error(*limit, nullptr);
+  }
+
+  /// Why the frame at `time_s`, with `frames` before it, is not looked at any more.
+  std::optional<ItemError> limit_hit(std::int64_t frames, double time_s) const {
+    if (frames >= settings_.max_frames) {
+      return ItemError("video.frame_limit", "has more than " + std::to_string(settings_.max_frames) +
+                                                " frames; the rest is left out (max_frames)");
+    }
+    if (time_s - settings_.start_s >= settings_.max_duration_s) {
+      return ItemError("video.duration_limit", "is longer than " +
+                                                   milliseconds_text(settings_.max_duration_s) +
+                                                   " s; the rest is left out (max_duration)");
+    }
+    return std::nullopt;
   }
 
   Item scene_item(const Item& item, const SceneSpan& scene, int index) const {
@@ -150,6 +173,8 @@ std::unique_ptr<Transform> make_split_scenes(const Params& params, const StageCo
   if (params.has("max_scene")) settings.max_scene_s = params.number("max_scene");
   settings.start_s = params.number("start");
   if (params.has("end")) settings.end_s = params.number("end");
+  settings.max_frames = params.integer("max_frames");
+  settings.max_duration_s = params.number("max_duration");
   if (settings.end_s <= settings.start_s) throw ParamError("end", "must be later than start");
   return std::make_unique<SplitScenes>(std::move(settings));
 }
@@ -236,6 +261,9 @@ StageType split_scenes_type() {
       duration("start", "scenes begin with the frame shown at this time", 0.0, 0.0),
       duration("end", "scenes end before the first frame from this time on; left out: the end of the video",
                {}, 0.0),
+      integer("max_frames", "frames of one video; the rest is left out and reported", 10'000'000, 1, 1e12),
+      duration("max_duration", "length of one video from start on; the rest is left out and reported",
+               24 * 3600.0, 0.001),
   };
   type.make_transform = [](const Params& params, const StageContext& context) {
     return make_split_scenes(params, context);

@@ -1,6 +1,7 @@
 #include "stages/video/split_scenes.h"
 
 #include <algorithm>
+#include <tuple>
 
 #include "tests/stages/video_fixture.h"
 #include "tests/support/catch.h"
@@ -119,6 +120,24 @@ TEST_CASE("split_scenes: start, end and the longest scene are kept to") {
   check_tiling(out.items, 0.48, 3.52);
   CHECK(out.items.size() >= 3);
   for (const Item& item : out.items) CHECK(item.unit->end_s - item.unit->start_s <= 1.041);
+}
+
+TEST_CASE("split_scenes: a video over its limits gives what comes before them and says so") {
+  const TempFile file(".mkv");
+  make_video(file.path(), {}, 100, paint_scenes);
+  for (const auto& [name, value, code] :
+       {std::tuple<std::string, ParamValue, std::string>{"max_frames", std::int64_t{60}, "video.frame_limit"},
+        {"max_duration", 2.4, "video.duration_limit"}}) {
+    Collector out;
+    split(file.path(), {{name, value}}, out);
+    check_tiling(out.items, 0, 2.4);
+    CHECK(out.items.size() == 3);
+    CHECK(out.codes == std::vector<std::string>{code});
+  }
+  Collector whole;
+  split(file.path(), {{"max_frames", std::int64_t{100}}, {"max_duration", 4.0}}, whole);
+  check_tiling(whole.items, 0, 4.0);
+  CHECK(whole.codes.empty());
 }
 
 TEST_CASE("split_scenes: a truncated video gives what it has and says so") {

@@ -107,6 +107,95 @@ TEST_CASE("video_reader: frames without timestamps are counted at the stream's r
   for (std::size_t i = 1; i < times.size(); ++i) CHECK(times[i] - times[i - 1] == Approx(0.04).margin(2e-3));
 }
 
+TEST_CASE("video_reader: an edit list leaves out what it leaves out") {
+  VideoSpec spec;
+  spec.container = "mp4";
+  spec.codec = "mpeg4";
+  const TempFile file(".mp4");
+  make_video(file.path(), spec, 25, [](AVFrame& f, int i) { fill(f, i < 10 ? 60 : 180, 128, 128); });
+  std::string bytes = file.read();
+  // media_time stands behind version, flags, count and segment_duration of the list's one entry.
+  const std::size_t list = bytes.find("elst");
+  REQUIRE(list != std::string::npos);
+  REQUIRE(bytes.substr(list + 4, 8) == std::string("\0\0\0\0\0\0\0\1", 8));
+  const std::size_t header = bytes.find("mdhd");
+  REQUIRE(header != std::string::npos);
+  const auto byte = [&](std::size_t at) { return std::uint32_t{static_cast<unsigned char>(bytes[at])}; };
+  const std::uint32_t timescale =
+      byte(header + 16) << 24U | byte(header + 17) << 16U | byte(header + 18) << 8U | byte(header + 19);
+  const std::uint32_t skipped = timescale * 10 / 25;
+  for (std::size_t i = 0; i < 4; ++i) {
+    bytes[list + 16 + i] = static_cast<char>(skipped >> (24 - 8 * i) & 255U);
+  }
+  file.write(bytes);
+  VideoReader reader(file.path());
+  REQUIRE(reader.next());
+  CHECK(reader.time_s() == Approx(0).margin(1e-3));
+  const HeldFrame first = reader.hold();
+  check_pixel(first.picture(first.size()), 5, 5, 191, 191, 191, 8);  // the eleventh frame
+  int frames = 1;
+  while (reader.next()) CHECK(reader.time_s() == Approx(0.04 * frames++).margin(1e-3));
+  CHECK(frames == 15);
+}
+
+TEST_CASE("video_reader: timestamps below zero are counted from the first") {
+  VideoSpec spec;
+  spec.container = "nut";
+  spec.codec = "mpeg4";
+  spec.time_ms = [](int i) { return -400 + i * 40; };
+  const TempFile file(".nut");
+  make_video(file.path(), spec, 20, paint_grey);
+  const std::vector<double> times = times_of(file.path());
+  REQUIRE(times.size() == 20);
+  for (std::size_t i = 0; i < 20; ++i) CHECK(times[i] == Approx(0.04 * static_cast<double>(i)).margin(2e-3));
+}
+
+TEST_CASE("video_reader: broadcasts joined end to end go on in time") {
+  VideoSpec spec;
+  spec.container = "mpegts";
+  spec.codec = "mpeg4";
+  const TempFile one(".ts"), other(".ts"), both(".ts");
+  spec.time_ms = [](int i) { return 60'000 + i * 40; };
+  make_video(one.path(), spec, 25, paint_grey);
+  spec.time_ms = [](int i) { return 5'000 + i * 40; };
+  make_video(other.path(), spec, 25, paint_grey);
+  both.write(one.read() + other.read());
+  const std::vector<double> times = times_of(both.path());
+  CHECK(times.size() >= 48);  // the last frame before the joint may lack its end
+  for (std::size_t i = 1; i < times.size(); ++i) {
+    CHECK(times[i] > times[i - 1]);
+    CHECK(times[i] - times[i - 1] < 0.2);
+  }
+}
+
+TEST_CASE("video_reader: bytes behind the end of an MP4 file change nothing") {
+  VideoSpec spec;
+  spec.container = "mp4";
+  spec.codec = "mpeg4";
+  const TempFile file(".mp4");
+  make_video(file.path(), spec, 25, paint_grey);
+  file.write(file.read() + file.read());
+  const std::vector<double> times = times_of(file.path());
+  REQUIRE(times.size() == 25);
+  CHECK(times.back() == Approx(0.96).margin(1e-3));
+}
+
+TEST_CASE("video_reader: a file that grows after it was opened ends where it ended") {
+  VideoSpec spec;
+  spec.container = "mpegts";
+  spec.codec = "mpeg4";
+  const TempFile file(".ts");
+  make_video(file.path(), spec, 50, paint_grey);
+  const std::string bytes = file.read();
+  file.write(bytes.substr(0, bytes.size() / 188 / 2 * 188));
+  VideoReader reader(file.path());
+  REQUIRE(reader.next());
+  file.write(bytes);
+  int frames = 1;
+  while (reader.next()) ++frames;
+  CHECK(frames < 40);
+}
+
 TEST_CASE("video_reader: move_to finds the frame on screen, forwards and backwards") {
   VideoSpec spec;
   spec.container = "mp4";
