@@ -6,131 +6,60 @@
 #include <utility>
 #include <vector>
 
+#include "cli/ask_media.h"
 #include "cli/commands.h"
 #include "cli/interrupts.h"
 #include "cli/load_engine.h"
+#include "cli/start_decoders.h"
 #include "engine/engine.h"
 #include "pipeline/error.h"
-#include "stages/probe.h"
+#include "stages/decoder/isolated_decoder.h"
 #include "stages/stage.h"
 
 namespace reelfolio::cli {
 
 namespace {
 
-/// As many frames as the model's release takes of a short clip, at the smallest budget.
-constexpr std::int64_t kFramesOfVideo = 16;
-/// The sound of longer videos is left out: the pictures tell of the whole, it would not.
-constexpr double kHeardVideoS = 60;
-
-/// Keeps what workers emit; lets the first error of a part stand for the file.
-class Collector final : public stages::Emitter {
+/// What decoding a file comes to.
+class Seen final : public stages::DecodeEvents {
  public:
-  explicit Collector(std::stop_token stop) : stop_(std::move(stop)) {}
-  void emit(stages::Item item) override {
+  explicit Seen(std::stop_token stop) : stop_(std::move(stop)) {}
+  void emitted(int, stages::Item item, bool) override {
     if (stop_.stop_requested()) throw stages::Cancelled();
     items.push_back(std::move(item));
   }
-  void error(const stages::ItemError& error, std::shared_ptr<const stages::Unit> unit) override {
-    (void)unit;
-    errors.push_back(error);
+  void unit_closed(const std::shared_ptr<const stages::Unit>&) override {}
+  void failed(int, std::shared_ptr<const stages::Unit>, const std::string& code,
+              const std::string& message) override {
+    errors.emplace_back(code, message);
   }
-  std::vector<stages::Item> items;
   bool stopped() const override { return stop_.stop_requested(); }
 
+  std::vector<stages::Item> items;
   std::vector<stages::ItemError> errors;
 
  private:
   std::stop_token stop_;
 };
 
-/// Runs files through the stages that a graph would use, with those stages' defaults.
-class MediaSource {
- public:
-  MediaSource(const AskFlags& flags, std::filesystem::path password_file, const Console& console,
-              std::stop_token stop)
-      : flags_(flags), password_file_(std::move(password_file)), console_(console), stop_(std::move(stop)) {}
-
-  /// What is to be seen and heard in a file, in its order. Throws ItemError.
-  std::vector<stages::Item> items(const std::string& file) const {
-    const auto input = std::make_shared<stages::InputFile>(
-        stages::probe_input(file, file, [this] { return stop_.stop_requested(); }));
-    std::vector<stages::Item> items = {{input, nullptr, {}}};
-    switch (input->media) {
-      case stages::MediaKind::image:
-        items = apply("read_images", {}, items, file);
-        break;
-      case stages::MediaKind::pdf:
-        items = apply("render_pages", {}, items, file);
-        break;
-      case stages::MediaKind::video:
-        items = apply("split_scenes", {}, items, file);
-        items = apply("sample_frames", {{"per_scene", kFramesOfVideo}}, {whole_video(items)}, file);
-        add_sound(items, file);
-        break;
-      case stages::MediaKind::audio:
-        items = apply("split_audio", {}, items, file);
-        break;
-      case stages::MediaKind::text:
-      case stages::MediaKind::unknown:
-        throw stages::ItemError("input.unsupported", "is " +
-                                                         std::string(stages::media_kind_name(input->media)) +
-                                                         ", expected an image, a PDF, a video or a sound");
-    }
-    return items;
+/// What is to be seen and heard in a file, in its order. Throws ItemError, Cancelled.
+std::vector<stages::Item> look_at(const std::string& file, stages::DecoderThread& decoder,
+                                  const std::stop_token& stop, const Console& console) {
+  const auto input = std::make_shared<const stages::InputFile>(
+      decoder.probe(file, file, [&stop] { return stop.stop_requested(); }));
+  Seen seen(stop);
+  decoder.decode(input, seen);
+  if (seen.items.empty()) {
+    if (!seen.errors.empty()) throw seen.errors.front();
+    throw stages::ItemError("language.no_pictures", "there is nothing to show in it");
   }
-
- private:
-  /// One scene from the start of the first to the end of the last, so that frames are
-  /// taken evenly over the whole.
-  static stages::Item whole_video(const std::vector<stages::Item>& scenes) {
-    auto unit = std::make_shared<stages::Unit>(*scenes.front().unit);
-    unit->end_s = scenes.back().unit->end_s;
-    return {scenes.front().input, unit, {}};
+  for (const stages::ItemError& error : seen.errors) console.warning(file + ": " + error.what());
+  const stages::Unit& unit = *seen.items.front().unit;
+  if (input->media == stages::MediaKind::video && unit.end_s - unit.start_s > kHeardVideoS) {
+    console.info(file + " is longer than a minute: its sound is left out");
   }
-
-  void add_sound(std::vector<stages::Item>& items, const std::string& file) const {
-    const stages::Unit& video = *items.front().unit;
-    if (video.end_s - video.start_s > kHeardVideoS) {
-      console_.info(file + " is longer than a minute: its sound is left out");
-      return;
-    }
-    items = apply("split_audio", {{"max_heard", kHeardVideoS}}, items, file);
-  }
-
-  std::vector<stages::Item> apply(std::string_view type_name,
-                                  const std::vector<std::pair<std::string, stages::ParamValue>>& given,
-                                  const std::vector<stages::Item>& items, const std::string& file) const {
-    const stages::StageType& type = *stages::find_stage_type(type_name);
-    stages::Params params;
-    for (const stages::ParamSpec& spec : type.params) {
-      params.set(spec.name, spec.default_value);
-      if (spec.name == "soft_tokens" && flags_.soft_tokens) {
-        params.set(spec.name, static_cast<std::int64_t>(*flags_.soft_tokens));
-      }
-    }
-    for (const auto& [name, value] : given) params.set(name, value);
-    stages::StageContext context;
-    context.stage_name = std::string(type_name);
-    context.graph_folder = ".";
-    context.password_file = password_file_;
-    const auto transform = type.make_transform(params, context);
-    Collector collector(stop_);
-    const auto worker = transform->make_worker();
-    for (const stages::Item& item : items) worker->process(item, collector);
-    worker->end_input();
-    for (const stages::ItemError& error : collector.errors) console_.warning(file + ": " + error.what());
-    if (collector.items.empty() && !collector.errors.empty()) throw collector.errors.front();
-    if (collector.items.empty())
-      throw stages::ItemError("language.no_pictures", "there is nothing to show in it");
-    return std::move(collector.items);
-  }
-
-  const AskFlags& flags_;
-  std::filesystem::path password_file_;
-  const Console& console_;
-  std::stop_token stop_;
-};
+  return std::move(seen.items);
+}
 
 /// Pictures, then sound. False: the sound of a video was left out, as the model does not hear.
 bool add_parts(const std::vector<stages::Item>& items, bool hears, engine::Message& message) {
@@ -162,12 +91,17 @@ ExitCode ask_command(const AskFlags& flags) {
   const Console console(settings.log_level);
   const AskModel model = resolve_model(flags, environment);
 
+  const auto media = make_ask_media(flags.soft_tokens, settings.password_file);
+  const stages::DecodePlan plan = ask_media_plan(*media);
+  // Before any thread starts.
+  const auto decoders = start_decoders(plan, {}, settings.password_file, flags.isolate, console);
   Interrupts interrupts([&console] { console.info("stopping (again: end at once)"); });
-  const MediaSource source(flags, settings.password_file, console, interrupts.token());
+  stages::StageTimer timer([] { return 0.0; }, plan.stages.size());
+  const auto decoder = make_decoder_thread(plan, timer, decoders.get());
   std::vector<std::vector<stages::Item>> seen;  // of each file
   for (const std::string& file : flags.files) {
     try {
-      seen.push_back(source.items(file));
+      seen.push_back(look_at(file, *decoder, interrupts.token(), console));
     } catch (const stages::ItemError& error) {
       console.error(file + ": " + error.what());
       return ExitCode::inputs_failed;

@@ -105,7 +105,8 @@ MediaKind IsolatedDecoder::probe_container(const std::filesystem::path& path,
     const std::uint64_t go_on = 0;
     send_message(process_->socket.get(), {reinterpret_cast<const std::uint8_t*>(&go_on), sizeof go_on});
     if (!message.code.empty()) throw ItemError(message.code, message.text);
-    return message.media;
+    const bool is_container = message.media == MediaKind::video || message.media == MediaKind::audio;
+    return is_container ? message.media : MediaKind::unknown;
   } catch (const Ended& ended) {
     throw ItemError(ended.code, ended.message);
   } catch (const ProtocolError& error) {

@@ -214,13 +214,25 @@ class Log : public DecodeEvents {
   }
 };
 
+/// "deeds" over the input, "passing" over its pages, and a stage that is not run here.
+DecodePlan plan_of(const Transform& deeds, const Transform& passing) {
+  DecodePlan plan;
+  plan.stages.resize(3);
+  plan.stages[0] = {"deeds", &deeds, {}, {}};
+  plan.stages[0].from = {DecodePlan::kInputs};
+  plan.stages[0].receives = {ItemType::text_file};
+  plan.stages[1] = {"passing", &passing, {}, {}};
+  plan.stages[1].from = {0};
+  plan.stages[1].receives = {ItemType::page};
+  plan.stages[2].name = "language";
+  return plan;
+}
+
 /// A plan of both transforms over files of deeds, a server, and one thread's decoder.
 class Isolation {
  public:
   explicit Isolation(DecoderLimits limits = {}, std::vector<std::filesystem::path> readable = {})
-      : plan{{{"deeds", &deeds_, {DecodePlan::kInputs}, {ItemType::text_file}},
-              {"passing", &passing_, {0}, {ItemType::page}},
-              {"language", nullptr, {0, 1}, {ItemType::page}}}},
+      : plan(plan_of(deeds_, passing_)),
         server(plan, limits, std::move(readable)),
         timer([] { return 0.0; }, plan.stages.size()),
         decoder(server, timer) {}

@@ -1,0 +1,67 @@
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "tests/e2e/program.h"
+#include "tests/support/catch.h"
+
+using namespace reelfolio::testing;
+
+namespace {
+
+const std::string kInbox = REELFOLIO_SOURCE_DIR "/samples/inbox";
+
+constexpr const char* kGraph =
+    "version: 1\n"
+    "stages:\n"
+    "  scenes: {use: split_scenes, from: inputs}\n"
+    "  frames: {use: sample_frames, from: scenes, per_scene: 2}\n"
+    "  pages: {use: render_pages, from: inputs, dpi: 300, max_pixels: 100000000}\n"
+    "  pictures: {use: read_images, from: inputs}\n";
+
+Outcome run(const std::string& graph, std::vector<std::string> arguments) {
+  arguments.insert(arguments.begin(), {"run", graph, "-q", "-o", "-"});
+  return run_program({arguments});
+}
+
+/// One page of `side` points.
+std::string document(int side) {
+  return "%PDF-1.4\n1 0 obj\n<< /Type /Catalog /Pages 2 0 R >>\nendobj\n"
+         "2 0 obj\n<< /Type /Pages /Kids [3 0 R] /Count 1 >>\nendobj\n"
+         "3 0 obj\n<< /Type /Page /Parent 2 0 R /MediaBox [0 0 " +
+         std::to_string(side) + " " + std::to_string(side) +
+         "] >>\nendobj\ntrailer << /Size 4 /Root 1 0 R >>\n%%EOF\n";
+}
+
+}  // namespace
+
+TEST_CASE("isolation: the same bytes with and without, for any number of decoders") {
+  const TempFolder folder;
+  const std::string graph = folder.write("graph.yaml", kGraph);
+  const Outcome isolated = run(graph, {kInbox});
+  CHECK(isolated.status == 0);
+  CHECK(json_lines(isolated.out).size() > 10);
+  CHECK(run(graph, {kInbox, "--no-isolation"}).out == isolated.out);
+  CHECK(run(graph, {kInbox, "--decoders", "3"}).out == isolated.out);
+}
+
+TEST_CASE("isolation: an input over its memory limit fails alone") {
+#if defined(__SANITIZE_ADDRESS__)
+  return;  // address space cannot be limited there
+#endif
+  const TempFolder folder;
+  const std::string graph =
+      folder.write("graph.yaml", std::string(kGraph) + "limits: {input_memory: 64MiB}\n");
+  const std::string large = folder.write("a-large.pdf", document(2000));
+  const std::string small = folder.write("b-small.pdf", document(72));
+  const Outcome outcome = run(graph, {large, small});
+  CHECK(outcome.status == 3);
+  const auto lines = json_lines(outcome.out);
+  REQUIRE(lines.size() == 3);
+  CHECK(lines[0]["status"] == "failed");
+  CHECK(lines[0]["errors"][0]["code"] == "memory.limit");
+  CHECK(lines[0]["errors"][0]["stage"] == "pages");
+  CHECK(lines[2]["status"] == "ok");
+}
