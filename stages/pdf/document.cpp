@@ -216,6 +216,11 @@ PdfDocument::Page PdfDocument::render(int index, double dpi, std::uint64_t max_p
     if (!picture.is_valid() || picture.format() != poppler::image::format_rgb24) {
       throw ItemError("pdf.page_failed", with_complaint("page cannot be rendered"));
     }
+    // What Poppler gives where it gets no memory is a picture of one pixel.
+    const double longer_px = std::max(width_pt, height_pt) * resolution / kPointsPerInch;
+    if (picture.width() == 1 && picture.height() == 1 && longer_px >= 2) {
+      throw ItemError("memory.limit", "page needs more memory than there is");
+    }
     result.image = to_rgb(picture);
   }
   if (with_text) result.text = text_of(*page);

@@ -56,7 +56,7 @@ class PdfDocument {
   /// with_text  also takes the page's text layer in reading order, as UTF-8, at most
   ///            1 MiB of it; none if there is no text but white space. With the text come its
   ///            words, at most 50,000, in pixels of the picture.
-  /// Throws ItemError: pdf.page_failed, pdf.page_too_large (a side would vanish).
+  /// Throws ItemError: pdf.page_failed, pdf.page_too_large (a side would vanish), memory.limit.
   Page render(int index, double dpi, std::uint64_t max_pixels, bool with_text);
 
  private:
