@@ -13,6 +13,8 @@ ExitCode ask_command(const AskFlags& flags);
 ExitCode inspect_command(const InspectFlags& flags);
 ExitCode tokenize_command(const TokenizeFlags& flags);
 ExitCode pack_command(const PackFlags& flags);
+ExitCode merge_command(const MergeFlags& flags);
+ExitCode diff_command(const DiffFlags& flags);
 ExitCode bench_command(const BenchFlags& flags);
 ExitCode schema_command(const SchemaFlags& flags);
 

@@ -22,6 +22,8 @@ struct Dispatch {
   ExitCode operator()(const reelfolio::cli::TokenizeFlags& flags) const { return tokenize_command(flags); }
   ExitCode operator()(const reelfolio::cli::BenchFlags& flags) const { return bench_command(flags); }
   ExitCode operator()(const reelfolio::cli::SchemaFlags& flags) const { return schema_command(flags); }
+  ExitCode operator()(const reelfolio::cli::MergeFlags& flags) const { return merge_command(flags); }
+  ExitCode operator()(const reelfolio::cli::DiffFlags& flags) const { return diff_command(flags); }
   ExitCode operator()(const reelfolio::cli::HelpText& help) const {
     reelfolio::cli::print(help.text);
     return ExitCode::ok;

@@ -54,12 +54,29 @@ Examples:
   find films -name '*.mp4' -print0 | reelfolio run graph.yaml - -o - | jq .caption
   reelfolio run graph.yaml --set caption.max_tokens=32 --dry-run
 
-While a run goes on its lines stand in PATH.partial. One that is interrupted leaves them there; the next run
-starts over. Beside the output, PATH.run.json tells how long the run took, and with what.
+While a run goes on its lines stand in PATH.partial; PATH appears when it is complete. PATH.ledger
+remembers what was done: the same command again does what is new or has changed, also after a kill or a power
+cut. PATH.run.json tells how long the run took, and with what. An output to stdout is not remembered.
 
 Exit codes: 0 done, 2 bad flag or graph, 3 some inputs failed (each has an error record), 4 the model
 cannot be loaded, 5 the output cannot be written (quietly where the reader of a pipe has gone), 11 another
 run writes this output; 129, 130 and 143 interrupted by SIGHUP, SIGINT (Ctrl-C) and SIGTERM.)";
+
+constexpr const char* kMergeExamples = R"(
+Examples:
+  reelfolio run graph.yaml films/ --shard 1/2 -o part1.jsonl    # on one machine
+  reelfolio run graph.yaml films/ --shard 2/2 -o part2.jsonl    # on another
+  reelfolio merge part1.jsonl part2.jsonl -o captions.jsonl
+
+The run report beside each shard (part1.jsonl.run.json) knows where its inputs stand in the whole. Without
+them shards are merged by the names of their inputs, where those are in order.)";
+
+constexpr const char* kDiffExamples = R"(
+Examples:
+  reelfolio diff yesterday.jsonl today.jsonl
+  reelfolio diff expected.jsonl out.jsonl > changes.txt || exit 1    # in CI
+
+Exit codes: 0 no difference, 3 differences, 2 a file is no output of run.)";
 
 constexpr const char* kCheckExamples = R"(
 Examples:
@@ -282,6 +299,19 @@ Environment process_environment() {
   };
 }
 
+ShardFlag parse_shard(const std::string& text) {
+  const std::size_t slash = text.find('/');
+  if (slash == std::string::npos) {
+    throw ConfigError("--shard is " + pipeline::in_quotes(text) + ", expected I/N, such as 1/4");
+  }
+  ShardFlag shard;
+  shard.of = static_cast<std::size_t>(
+      parse_integer("N of --shard I/N", text.substr(slash + 1), 1, std::numeric_limits<int>::max()));
+  shard.index = static_cast<std::size_t>(
+      parse_integer("I of --shard I/N", text.substr(0, slash), 1, static_cast<long long>(shard.of)));
+  return shard;
+}
+
 CommandLine parse_command_line(int argc, const char* const* argv) {
   CLI::App app("Captions, answers and data from videos, PDFs and images, with Gemma 4 on the CPU",
                "reelfolio");
@@ -306,6 +336,10 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
   add_integer(*run_app, "--decoders", run.decoders, 1, kMaxDecoders,
               "Threads that open videos, PDFs and images (default: the graph's)");
   add_integer(*run_app, "--limit", run.limit, 0, std::numeric_limits<int>::max(), "Only the first N inputs");
+  add_text(*run_app, "--shard", run.shard, "I/N",
+           "Only the I-th of N shares of the inputs, told by a hash of their paths; see merge");
+  run_app->add_flag("--fresh", run.fresh, "Forget what earlier runs have done, and start over");
+  run_app->add_flag("--retry-failed", run.retry_failed, "Do inputs that failed, in part or whole, again");
   run_app->add_flag("--dry-run", run.dry_run,
                     "Print the resolved graph and what would be done with each input; write nothing");
   run_app->add_flag("--explain", run.explain, "Say of each input why it was done, skipped or failed");
@@ -373,6 +407,21 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
   schema_app->add_flag("--closed", schema.closed,
                        "Objects that list properties take no others unless the schema says so");
   schema_app->add_flag("--keywords", schema.keywords, "List the keywords, and why some are refused");
+  MergeFlags merge;
+  CLI::App* merge_app =
+      app.add_subcommand("merge", "Join the outputs of --shard runs into the bytes of one run");
+  merge_app->footer(kMergeExamples);
+  merge_app->add_option("SHARD", merge.shards, "Outputs of all shards of one run, in any order")
+      ->required()
+      ->type_name("");
+  merge_app->add_option("-o,--output", merge.output, "Where the JSONL goes; - is stdout")
+      ->required()
+      ->type_name("PATH");
+  DiffFlags diff;
+  CLI::App* diff_app = app.add_subcommand("diff", "Say what differs between two outputs, by input and field");
+  diff_app->footer(kDiffExamples);
+  diff_app->add_option("A", diff.before, "Output of a run")->required()->type_name("");
+  diff_app->add_option("B", diff.after, "Output of another run")->required()->type_name("");
 
   CLI::App* model_app = app.add_subcommand("model", "Look at a model directory, or pack it");
   model_app->require_subcommand(1);
@@ -405,7 +454,12 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
     explain(app, error, argc, argv);
   }
   if (show_version) return HelpText{"reelfolio " REELFOLIO_VERSION "\n"};
-  if (run_app->parsed()) return run;
+  if (run_app->parsed()) {
+    if (run.shard) parse_shard(*run.shard);
+    return run;
+  }
+  if (merge_app->parsed()) return merge;
+  if (diff_app->parsed()) return diff;
   if (check_app->parsed()) return check;
   if (inspect_app->parsed()) return inspect;
   if (pack_app->parsed()) {

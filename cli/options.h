@@ -35,6 +35,9 @@ struct RunFlags {
   std::optional<int> threads;
   std::optional<int> decoders;
   std::optional<std::size_t> limit;  ///< only the first so many inputs
+  std::optional<std::string> shard;  ///< "I/N"
+  bool fresh = false;
+  bool retry_failed = false;
   bool dry_run = false;
   bool explain = false;
   bool isolate = true;
@@ -106,13 +109,25 @@ struct BenchFlags {
   std::optional<std::string> log_level;
 };
 
+/// `reelfolio merge`.
+struct MergeFlags {
+  std::vector<std::string> shards;
+  std::filesystem::path output;
+};
+
+/// `reelfolio diff`.
+struct DiffFlags {
+  std::filesystem::path before;
+  std::filesystem::path after;
+};
+
 /// Text that was asked for: --help, --version.
 struct HelpText {
   std::string text;
 };
 
 using CommandLine = std::variant<RunFlags, CheckFlags, AskFlags, InspectFlags, TokenizeFlags, PackFlags,
-                                 BenchFlags, SchemaFlags, HelpText>;
+                                 BenchFlags, SchemaFlags, MergeFlags, DiffFlags, HelpText>;
 
 /// Throws ConfigError that names what is wrong and the nearest valid name.
 CommandLine parse_command_line(int argc, const char* const* argv);
@@ -124,6 +139,14 @@ struct ProcessSettings {
   LogLevel log_level = LogLevel::info;
   std::filesystem::path password_file;  ///< empty: none
 };
+
+/// "I/N": the inputs whose recorded path hashes to the I-th of N shares, I from 1.
+struct ShardFlag {
+  std::size_t index = 1;
+  std::size_t of = 1;
+};
+/// Throws ConfigError.
+ShardFlag parse_shard(const std::string& text);
 
 /// Throws ConfigError about a variable, named, that is no valid value.
 ProcessSettings resolve(const RunFlags& flags, const Environment& environment);

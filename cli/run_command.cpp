@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <ctime>
 #include <iostream>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -22,6 +23,7 @@
 #include "pipeline/explain.h"
 #include "pipeline/graph.h"
 #include "pipeline/input_list.h"
+#include "pipeline/ledger.h"
 #include "pipeline/names.h"
 #include "pipeline/progress_display.h"
 #include "pipeline/run_report.h"
@@ -43,6 +45,10 @@ class ExplainingProgress final : public pipeline::Progress {
   void input_started(std::size_t input, const std::string& name) override {
     display_.input_started(input, name);
   }
+  void input_found(std::size_t input, const std::string& reason) override {
+    reasons_[input] = reason;
+    display_.input_found(input, reason);
+  }
   void input_advanced(std::size_t input, double part) override { display_.input_advanced(input, part); }
   void unit_found(std::size_t input) override { display_.unit_found(input); }
   void unit_done(std::size_t input, const engine::EngineStats& stats) override {
@@ -51,7 +57,11 @@ class ExplainingProgress final : public pipeline::Progress {
   void tick(const engine::EngineStats& stats) override { display_.tick(stats); }
   void input_done(std::size_t input, const stages::InputResult& result) override {
     display_.input_done(input, result);
-    for (const std::string& line : pipeline::explain_result(graph_, result)) out_ << line << '\n';
+    std::string reason;
+    if (const auto found = reasons_.extract(input)) reason = " (" + found.mapped() + ")";
+    for (const std::string& line : pipeline::explain_result(graph_, result)) {
+      out_ << line << std::exchange(reason, "") << '\n';
+    }
     out_.flush();
   }
   void run_finished() override { display_.run_finished(); }
@@ -60,6 +70,7 @@ class ExplainingProgress final : public pipeline::Progress {
   const pipeline::Graph& graph_;
   pipeline::Progress& display_;
   std::ostream& out_;
+  std::map<std::size_t, std::string> reasons_;  ///< of inputs begun and not done
 };
 
 std::string utc_now() {
@@ -71,8 +82,14 @@ std::string utc_now() {
   return text;
 }
 
-std::vector<pipeline::ListedInput> list_inputs(const pipeline::Graph& graph, const RunFlags& flags,
-                                               const std::filesystem::path& output) {
+/// The inputs of a run and where they stand in the list of all shards.
+struct InputList {
+  std::vector<pipeline::ListedInput> inputs;
+  std::vector<std::size_t> positions;
+};
+
+InputList list_inputs(const pipeline::Graph& graph, const RunFlags& flags,
+                      const std::filesystem::path& output) {
   std::vector<std::filesystem::path> arguments(flags.inputs.begin(), flags.inputs.end());
   if (arguments.empty()) arguments = graph.inputs.paths;
   if (arguments.empty()) {
@@ -84,8 +101,17 @@ std::vector<pipeline::ListedInput> list_inputs(const pipeline::Graph& graph, con
   options.include = graph.inputs.include;
   options.exclude = graph.inputs.exclude;
   if (output != "-") options.output = output;
-  options.limit = flags.limit;
-  return pipeline::list_inputs(arguments, options, std::cin);
+  if (!flags.shard) options.limit = flags.limit;
+  InputList list;
+  std::vector<pipeline::ListedInput> all = pipeline::list_inputs(arguments, options, std::cin);
+  const ShardFlag shard = flags.shard ? parse_shard(*flags.shard) : ShardFlag{};
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    if (flags.shard && pipeline::shard_of(all[i].name, shard.of) != shard.index - 1) continue;
+    if (flags.limit && list.inputs.size() == *flags.limit) break;
+    list.inputs.push_back(std::move(all[i]));
+    list.positions.push_back(i);
+  }
+  return list;
 }
 
 /// Refuses an output that would take the place of what the run reads.
@@ -146,7 +172,8 @@ stages::Json option_list(const std::vector<std::string>& values) {
 }
 
 void write_report(const std::filesystem::path& output, const pipeline::Graph& graph, const RunFlags& flags,
-                  const ProcessSettings& settings, pipeline::RunReport report, const engine::Engine* engine) {
+                  const ProcessSettings& settings, const std::vector<std::size_t>& positions,
+                  pipeline::RunReport report, const engine::Engine* engine) {
   report.version = REELFOLIO_VERSION;
   report.graph_fingerprint = pipeline::graph_fingerprint(graph);
   if (engine != nullptr) {
@@ -163,9 +190,36 @@ void write_report(const std::filesystem::path& output, const pipeline::Graph& gr
                     {"threads", settings.threads},
                     {"decoders", graph.limits.decoders}};
   if (flags.limit) report.options.emplace_back("limit", *flags.limit);
+  if (flags.shard) {
+    const ShardFlag shard = parse_shard(*flags.shard);
+    report.shard = {{"index", shard.index}, {"of", shard.of}, {"positions", positions}};
+  }
   report.output =
       pipeline::printable((report.summary.interrupted ? stages::partial_path(output) : output).string());
   pipeline::write_run_report(pipeline::run_report_path(output), report);
+}
+
+/// The memory of a regular output; null for stdout, pipes and devices, which have none.
+std::unique_ptr<pipeline::Ledger> open_ledger(const std::filesystem::path& output,
+                                              const pipeline::Graph& graph, const RunFlags& flags,
+                                              const ProcessSettings& settings, const engine::Engine* engine,
+                                              const Console& console) {
+  if (!is_regular_output(output)) {
+    if (flags.retry_failed)
+      console.warning("nothing is remembered of this output: --retry-failed does nothing");
+    return nullptr;
+  }
+  pipeline::LedgerOptions options;
+  options.fresh = flags.fresh;
+  options.retry_failed = flags.retry_failed;
+  options.has_password = !settings.password_file.empty();
+  std::string model;
+  if (engine != nullptr) {
+    model = engine->fingerprint() + " " + std::string(engine::ops::weight_type_name(engine->weights()));
+  }
+  auto [ledger, warning] = pipeline::Ledger::open(pipeline::ledger_path(output), graph, model, options);
+  if (!warning.empty()) console.warning(warning);
+  return std::move(ledger);
 }
 
 ExitCode exit_code(const pipeline::RunSummary& summary, const Interrupts& interrupts) {
@@ -184,7 +238,8 @@ ExitCode run_command(const RunFlags& flags) {
   apply_flags(spec, flags, environment);
   const pipeline::Graph graph = pipeline::build_graph(spec, settings.password_file);
   const std::filesystem::path output = graph.output_path.empty() ? "-" : graph.output_path;
-  const std::vector<pipeline::ListedInput> inputs = list_inputs(graph, flags, output);
+  const InputList list = list_inputs(graph, flags, output);
+  const std::vector<pipeline::ListedInput>& inputs = list.inputs;
   const stages::DecodePlan plan = decode_plan(graph);
   if (flags.dry_run) {
     const auto decoders =
@@ -207,7 +262,7 @@ ExitCode run_command(const RunFlags& flags) {
       start_decoders(plan, graph.limits.input, settings.password_file, flags.isolate, console);
   const OutputLock lock(output);
   Interrupts interrupts(
-      [&console] { console.info("stopping; inputs in flight are dropped (again: end at once)"); },
+      [&console] { console.info("stopping; the same command goes on from here (again: end at once)"); },
       [&lock] { lock.remove_file(); });
   // The output first: a place that cannot be written is known before a model is loaded.
   const auto sink = make_sink(graph, output);
@@ -219,10 +274,14 @@ ExitCode run_command(const RunFlags& flags) {
   if (graph.needs_model()) {
     console.debug("loading " + graph.model.path.string() + " with " + std::to_string(settings.threads) +
                   " threads");
-    engine = load_engine(graph.model.path, {.weights = graph.model.weights, .threads = settings.threads});
-    const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - started;
-    console.debug("loaded the model in " + std::to_string(taken.count()) + " s");
+    // A run that finds nothing to ask does without the weights.
+    engine = load_engine_when_asked(
+        graph.model.path, {.weights = graph.model.weights, .threads = settings.threads}, [&console, started] {
+          const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - started;
+          console.debug("the model is loaded " + std::to_string(taken.count()) + " s after the start");
+        });
   }
+  const auto ledger = open_ledger(output, graph, flags, settings, engine.get(), console);
 
   ProgressMode mode = settings.progress;
   // Reasons and a line that is written over do not go together.
@@ -233,6 +292,7 @@ ExitCode run_command(const RunFlags& flags) {
   pipeline::Progress& progress = flags.explain ? static_cast<pipeline::Progress&>(explaining) : *display;
   pipeline::RunOptions options;
   options.decoders = decoders.get();
+  options.history = ledger.get();
   report.summary =
       pipeline::run_graph(graph, inputs, engine.get(), *sink, progress, interrupts.token(), options);
 
@@ -241,11 +301,7 @@ ExitCode run_command(const RunFlags& flags) {
   report.seconds = taken.count();
   const pipeline::RunSummary summary = report.summary;
   if (is_regular_output(output)) {
-    write_report(output, graph, flags, settings, std::move(report), engine.get());
-    if (summary.interrupted && summary.inputs > 0) {
-      console.info("the lines of " + pipeline::counted(summary.inputs, "finished input") + " are in " +
-                   stages::partial_path(output).string() + "; the next run starts over and replaces them");
-    }
+    write_report(output, graph, flags, settings, list.positions, std::move(report), engine.get());
   }
   return exit_code(summary, interrupts);
 }

@@ -153,6 +153,12 @@ class Engine {
   /// Loads `dir` (a Hugging Face directory as released). Throws ModelError.
   static std::unique_ptr<Engine> load(const std::filesystem::path& dir, const EngineOptions& options);
 
+  /// The same, but the weights are loaded when the first request comes, on its thread; then `on_load`,
+  /// which may be empty, is called. What can be told of the directory without them is checked at once.
+  static std::unique_ptr<Engine> load_when_asked(const std::filesystem::path& dir,
+                                                 const EngineOptions& options,
+                                                 std::function<void()> on_load = {});
+
   virtual ~Engine() = default;
 
   /// Answers each request; answers come in the order of the requests. Requests whose

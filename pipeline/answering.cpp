@@ -33,36 +33,55 @@ std::optional<engine::RequestGroup> Answering::next(bool idle) {
   open.sets = open.work.questions.size();
   engine::RequestGroup group;
   group.id = next_group_++;
-  for (StageQuestions& questions : open.work.questions) group.sets.push_back(std::move(questions.requests));
+  for (StageQuestions& questions : open.work.questions) {
+    // Those whose answers are known are not asked.
+    std::vector<engine::Request>& set = group.sets.emplace_back();
+    questions.answers.resize(questions.requests.size());
+    for (std::size_t i = 0; i < questions.requests.size(); ++i) {
+      if (!questions.answers[i]) set.push_back(std::move(questions.requests[i]));
+    }
+  }
   open_.emplace(group.id, std::move(open));
   return group;
+}
+
+/// Where an answer to the asked-th question that was asked belongs.
+std::size_t Answering::place_of(const StageQuestions& questions, std::size_t asked) {
+  for (std::size_t i = 0; i < questions.answers.size(); ++i) {
+    if (!questions.answers[i] && asked-- == 0) return i;
+  }
+  throw std::logic_error("the engine answers what it was not asked");
 }
 
 void Answering::answered(std::uint64_t group, std::size_t set, std::vector<engine::Answer> answers) {
   if (run_.stop_token().stop_requested()) return;  // cut off: the input is dropped
   const auto open = open_.find(group);
   if (open == open_.end()) throw std::logic_error("the engine answers what it was not asked");
-  const QueuedItem& work = open->second.work;
-  const int stage = work.questions.at(set).stage;
-  add_costs(stage, answers);
-  try {
-    stages::Json value = run_.graph.stages[stage].language->result(work.item, answers);
-    const std::lock_guard lock(run_.mutex);
-    work.run->builder.add_result(stage, *work.item.unit, std::move(value), work.part);
-  } catch (const stages::ItemError& error) {
-    run_.add_error(*work.run, stage, work.item.unit, error.code(), error.what());
-  } catch (const std::exception& error) {
-    run_.add_error(*work.run, stage, work.item.unit, stages::kInternalError, error.what());
+  QueuedItem& work = open->second.work;
+  StageQuestions& questions = work.questions.at(set);
+  add_costs(questions.stage, answers);
+  for (engine::Answer& answer : answers) {
+    const std::size_t place = place_of(questions, 0);
+    if (run_.history != nullptr)
+      run_.history->record_answer(questions.keys.at(place), {answer, std::nullopt});
+    questions.answers[place] = std::move(answer);
   }
+  std::vector<engine::Answer> all;
+  for (std::optional<engine::Answer>& answer : questions.answers) all.push_back(std::move(answer).value());
+  run_.add_result(*work.run, questions.stage, work.item, all, work.part);
   set_done(open);
 }
 
-void Answering::refused(std::uint64_t group, std::size_t set, std::size_t /*request*/,
+void Answering::refused(std::uint64_t group, std::size_t set, std::size_t request,
                         const engine::RequestError& error) {
   const auto open = open_.find(group);
   if (open == open_.end()) throw std::logic_error("the engine refuses what it was not asked");
   const QueuedItem& work = open->second.work;
-  run_.add_error(*work.run, work.questions.at(set).stage, work.item.unit, "request.refused", error.what());
+  const StageQuestions& questions = work.questions.at(set);
+  if (run_.history != nullptr) {
+    run_.history->record_answer(questions.keys.at(place_of(questions, request)), {{}, error.what()});
+  }
+  run_.add_error(*work.run, questions.stage, work.item.unit, "request.refused", error.what());
   set_done(open);
 }
 

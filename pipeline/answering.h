@@ -32,6 +32,7 @@ class Answering final : public engine::RequestSource {
     std::size_t sets = 0;  ///< not yet dealt with
   };
 
+  static std::size_t place_of(const StageQuestions& questions, std::size_t asked);
   void add_costs(int stage, std::span<const engine::Answer> answers);
   void set_done(std::map<std::uint64_t, Open>::iterator open);
 

@@ -1,10 +1,15 @@
 #include "pipeline/decoding.h"
 
+#include <algorithm>
+#include <optional>
 #include <stdexcept>
 #include <utility>
 
 #include "engine/tokenizer.h"
+#include "pipeline/answer_key.h"
+#include "pipeline/recorded_decoding.h"
 #include "stages/decoder/isolated_decoder.h"
+#include "stages/write_jsonl.h"
 
 namespace reelfolio::pipeline {
 
@@ -35,20 +40,20 @@ class Decoder : private stages::DecodeEvents {
     parts_ = 0;
     state_.report([&](Progress& progress) { progress.input_started(run->index, listed.name); });
     try {
-      if (open(listed)) {
-        hand_over(GraphStage::kInputs, stages::Item{input_, nullptr, {}});
-        thread_->decode(input_, *this);
-      } else {
+      if (!open(listed) || replay_decoding()) {
         thread_->forget();
+      } else {
+        if (state_.history != nullptr) recorder_.emplace();
+        begin();
+        thread_->decode(input_, *this);
+        if (recorder_) state_.history->record_decoding(*input_, recorder_->take());
       }
     } catch (const Cancelled&) {
-      input_.reset();
-      run_.reset();
+      forget();
       if (state_.is_stopping()) throw;
       return;
     }
-    input_.reset();
-    run_.reset();
+    forget();
   }
 
  private:
@@ -61,20 +66,24 @@ class Decoder : private stages::DecodeEvents {
     const TimedStage timed(timer_, GraphStage::kInputs);
     timer_.count_item(GraphStage::kInputs);
     try {
-      input_ = std::make_shared<const stages::InputFile>(
-          probe_ ? probe_(listed.path, listed.name)
-                 : thread_->probe(listed.path, listed.name, [this] { return state_.is_stopping(); }));
+      probe(listed);
     } catch (const ItemError& error) {
       failed(GraphStage::kInputs, nullptr, error.code(), error.what());
       return false;
     } catch (const stages::DecoderServerError&) {
+      throw;
+    } catch (const stages::OutputError&) {
       throw;
     } catch (const std::exception& error) {
       failed(GraphStage::kInputs, nullptr, kInternalError, error.what());
       return false;
     }
     std::optional<stages::InputResult> known;
-    if (state_.history != nullptr) known = state_.history->find(*input_);
+    if (state_.history != nullptr) {
+      Found found = state_.history->find(*input_);
+      known = std::move(found.result);
+      state_.report([&](Progress& progress) { progress.input_found(run_->index, found.reason); });
+    }
     const std::lock_guard lock(state_.mutex);
     run_->builder.set_input(input_);
     if (known) {
@@ -90,26 +99,131 @@ class Decoder : private stages::DecodeEvents {
     return true;
   }
 
+  void probe(const ListedInput& listed) {
+    std::optional<stages::InputFile> file;
+    if (state_.history != nullptr) file = state_.history->unchanged(listed);
+    const bool is_known = file.has_value();
+    if (!file) {
+      file = probe_ ? probe_(listed.path, listed.name)
+                    : thread_->probe(listed.path, listed.name, [this] { return state_.is_stopping(); });
+    }
+    input_ = std::make_shared<const stages::InputFile>(std::move(*file));
+    if (state_.history != nullptr && !is_known) state_.history->record_file(*input_);
+  }
+
+  void begin() { hand_over(GraphStage::kInputs, stages::Item{input_, nullptr, {}}); }
+
+  void forget() {
+    recorder_.reset();
+    input_.reset();
+    run_.reset();
+  }
+
+  /// Does without decoding where it is known how the input came apart and what was said about each
+  /// part. False: it has to be decoded.
+  bool replay_decoding() {
+    if (state_.history == nullptr) return false;
+    const std::optional<Decoding> decoding = state_.history->decoding(*input_);
+    if (!decoding) return false;
+    KnownCheck check(*this);
+    if (!replay(*decoding, state_.plan, input_, check.placeholders(), check) || !check.all_known())
+      return false;
+    begin();
+    return replay(*decoding, state_.plan, input_, placeholders(media_), *this);
+  }
+
+  /// Pictures without pixels and silent sounds, whose content hashes `media` knows.
+  static MakeMedia placeholders(MediaHashes& media) {
+    MakeMedia make;
+    make.picture = [&media](const std::string& hash, const stages::PictureShape& shape) {
+      auto image = std::make_shared<engine::RgbImage>();
+      image->width = shape.width;
+      image->height = shape.height;
+      media.set(image.get(), hash);
+      return image;
+    };
+    make.clip = [&media](const std::string& hash, const stages::ClipShape& shape) {
+      auto clip = std::make_shared<engine::AudioClip>();
+      clip->samples.resize(shape.samples);
+      media.set(clip.get(), hash);
+      return clip;
+    };
+    return make;
+  }
+
+  /// Follows a recorded decoding to see whether all its questions have known answers.
+  class KnownCheck final : public stages::DecodeEvents {
+   public:
+    explicit KnownCheck(Decoder& decoder) : decoder_(decoder) {}
+    MakeMedia placeholders() { return Decoder::placeholders(media_); }
+    bool all_known() const { return all_known_; }
+
+    void emitted(int stage, stages::Item item, bool /*is_new*/) override {
+      for (const int taker : decoder_.takers(stage, item)) {
+        if (!all_known_ || !item.unit) break;
+        try {
+          const StageQuestions questions = decoder_.questions(taker, item, media_);
+          all_known_ =
+              questions.refused || std::all_of(questions.answers.begin(), questions.answers.end(),
+                                               [](const auto& answer) { return answer.has_value(); });
+        } catch (const stages::OutputError&) {
+          throw;
+        } catch (const std::exception&) {
+          // An error of this unit, known without the model.
+        }
+      }
+      media_ = {};
+    }
+    void unit_closed(const std::shared_ptr<const stages::Unit>& /*unit*/) override {}
+    void failed(int /*stage*/, std::shared_ptr<const stages::Unit> /*unit*/, const std::string& /*code*/,
+                const std::string& /*message*/) override {}
+
+   private:
+    Decoder& decoder_;
+    MediaHashes media_;
+    bool all_known_ = true;
+  };
+
+  /// Language stages that take an item of `source`.
+  std::vector<int> takers(int source, const stages::Item& item) const {
+    std::vector<int> found;
+    const auto type = item_type(item);
+    for (int stage = 0; type && stage < static_cast<int>(state_.graph.stages.size()); ++stage) {
+      if (state_.graph.stages[stage].language && state_.plan.takes(stage, source, *type))
+        found.push_back(stage);
+    }
+    return found;
+  }
+
+  /// What a language stage asks about an item, and the answers that are known. Throws what it throws.
+  StageQuestions questions(int stage, const stages::Item& item, MediaHashes& media) const {
+    if (!item.unit) throw std::logic_error("a language stage received an item without a unit");
+    StageQuestions questions{stage, state_.graph.stages[stage].language->requests(item)};
+    if (state_.history == nullptr) return questions;
+    for (const engine::Request& request : questions.requests) {
+      questions.keys.push_back(
+          answer_key(state_.history->model(), request, state_.fingerprints[stage], media));
+      std::optional<KnownAnswer> known = state_.history->answer(questions.keys.back());
+      if (known && known->refused) questions.refused = std::move(known->refused);
+      questions.answers.push_back(known ? std::optional(std::move(known->answer)) : std::nullopt);
+    }
+    return questions;
+  }
+
   /// Hands an item of `source` to the language stages that take it.
   void hand_over(int source, const stages::Item& item) {
     const auto type = item_type(item);
     if (!type) return;
-    std::vector<int> takers;
-    bool taken = false;
-    for (std::size_t i = 0; i < state_.graph.stages.size(); ++i) {
-      const int stage = static_cast<int>(i);
+    const auto stages = static_cast<int>(state_.graph.stages.size());
+    for (int stage = 0; source == GraphStage::kInputs && stage < stages; ++stage) {
       if (!state_.plan.takes(stage, source, *type)) continue;
-      taken = true;
-      if (state_.graph.stages[i].language) takers.push_back(stage);
-    }
-    if (source == GraphStage::kInputs && taken) {
       const std::lock_guard lock(state_.mutex);
       run_->builder.set_taken();
     }
-    if (!takers.empty()) ask(item, takers);
+    if (const std::vector<int> asking = takers(source, item); !asking.empty()) ask(item, asking);
   }
 
-  /// Makes the questions of language stages about an item and queues them.
+  /// Makes the questions of language stages about an item, and queues those without known answers.
   void ask(const stages::Item& item, const std::vector<int>& stages) {
     if (item.unit) {
       const std::lock_guard lock(state_.mutex);
@@ -120,22 +234,41 @@ class Decoder : private stages::DecodeEvents {
       const TimedStage timed(timer_, stage);
       timer_.count_item(stage);
       try {
-        if (!item.unit) throw std::logic_error("a language stage received an item without a unit");
-        StageQuestions questions{stage, state_.graph.stages[stage].language->requests(item)};
-        if (questions.requests.empty()) {
-          stages::Json value = state_.graph.stages[stage].language->result(item, {});
-          const std::lock_guard lock(state_.mutex);
-          run_->builder.add_result(stage, *item.unit, std::move(value), work.part);
-        } else {
-          work.questions.push_back(std::move(questions));
+        StageQuestions asked = questions(stage, item, media_);
+        count_known(asked);
+        if (asked.refused) {
+          state_.add_error(*run_, stage, item.unit, "request.refused", *asked.refused);
+        } else if (!use_known(asked, item, work.part)) {
+          work.questions.push_back(std::move(asked));
         }
       } catch (const ItemError& error) {
-        failed(stage, item.unit, error.code(), error.what());
+        state_.add_error(*run_, stage, item.unit, error.code(), error.what());
+      } catch (const stages::OutputError&) {
+        throw;
       } catch (const std::exception& error) {
-        failed(stage, item.unit, kInternalError, error.what());
+        state_.add_error(*run_, stage, item.unit, kInternalError, error.what());
       }
     }
     if (!work.questions.empty()) state_.enqueue(std::move(work));
+  }
+
+  /// True: every answer is known (there may be none to give), and the stage's result is made of them.
+  bool use_known(const StageQuestions& asked, const stages::Item& item, std::uint64_t part) {
+    std::vector<engine::Answer> answers;
+    for (const auto& answer : asked.answers) {
+      if (answer) answers.push_back(*answer);
+    }
+    if (answers.size() < asked.requests.size()) return false;
+    state_.add_result(*run_, asked.stage, item, answers, part);
+    return true;
+  }
+
+  void count_known(const StageQuestions& asked) {
+    const auto known = std::count_if(asked.answers.begin(), asked.answers.end(),
+                                     [](const auto& answer) { return answer.has_value(); });
+    if (known == 0) return;
+    const std::lock_guard lock(state_.mutex);
+    state_.costs[asked.stage + 1].known_answers += static_cast<std::uint64_t>(known);
   }
 
   void emitted(int stage, stages::Item item, bool is_new) override {
@@ -152,10 +285,13 @@ class Decoder : private stages::DecodeEvents {
       if (doubled) give_up(stage, unit, "unit " + std::to_string(unit->index) + " was emitted twice");
       if (is_new) state_.report([&](Progress& progress) { progress.unit_found(run_->index); });
     }
+    if (recorder_) recorder_->emitted(stage, item, is_new, media_);
     hand_over(stage, item);
+    media_ = {};  // the pictures may go, and others come to their addresses
   }
 
   void unit_closed(const std::shared_ptr<const stages::Unit>& unit) override {
+    if (recorder_) recorder_->unit_closed(unit);
     bool done = false;
     {
       const std::lock_guard lock(state_.mutex);
@@ -169,6 +305,7 @@ class Decoder : private stages::DecodeEvents {
 
   void failed(int stage, std::shared_ptr<const stages::Unit> unit, const std::string& code,
               const std::string& message) override {
+    if (recorder_) recorder_->failed(stage, unit, code, message);
     state_.add_error(*run_, stage, std::move(unit), code, message);
   }
 
@@ -219,6 +356,8 @@ class Decoder : private stages::DecodeEvents {
   std::shared_ptr<InputRun> run_;
   std::uint64_t parts_ = 0;  ///< items of the input that language stages took
   std::shared_ptr<const stages::InputFile> input_;
+  std::optional<DecodingRecorder> recorder_;  ///< while the input is decoded, with a history
+  MediaHashes media_;                         ///< of the item in hand
 };
 
 }  // namespace

@@ -72,11 +72,16 @@ std::string plan_input(const Graph& graph, const ListedInput& input, const RunOp
     return name + failure(error.code(), error.what());
   }
   const std::string media(stages::media_kind_name(item.input->media));
-  if (options.history != nullptr && options.history->find(*item.input)) return name + media + ", done before";
+  std::string reason;
+  if (options.history != nullptr) {
+    const Found found = options.history->find(*item.input);
+    if (found.result) return name + media + ", " + found.reason;
+    reason = " (" + found.reason + ")";
+  }
   const auto type = item_type(item);
   if (!type) return name + failure("input.unsupported", "the content is no video, PDF, image, sound or text");
   const std::vector<std::string> stages = takers(graph, *type);
-  if (!stages.empty()) return name + media + ", goes to " + joined(stages, " and ");
+  if (!stages.empty()) return name + media + ", goes to " + joined(stages, " and ") + reason;
   return name + media + ", skipped: no stage takes " + std::string(stages::item_type_name(*type));
 }
 

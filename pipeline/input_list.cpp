@@ -13,6 +13,7 @@
 #include <unordered_set>
 #include <utility>
 
+#include "pipeline/file_hash.h"
 #include "stages/system_message.h"
 #include "stages/utf8.h"
 
@@ -187,6 +188,10 @@ class Lister {
 };
 
 }  // namespace
+
+std::size_t shard_of(const std::string& name, std::size_t shards) {
+  return static_cast<std::size_t>(std::stoull(sha256_of(name).substr(0, 16), nullptr, 16) % shards);
+}
 
 std::vector<ListedInput> list_inputs(const std::vector<std::filesystem::path>& arguments,
                                      const ListOptions& options, std::istream& standard_input) {

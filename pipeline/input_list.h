@@ -25,6 +25,10 @@ struct ListOptions {
   std::optional<std::size_t> limit;  ///< the first so many
 };
 
+/// The share, from 0 to shards - 1, that an input of this name (ListedInput::name) belongs to: the first
+/// eight bytes of the name's SHA-256, most significant first, modulo shards.
+std::size_t shard_of(const std::string& name, std::size_t shards);
+
 /// Lists the arguments in order: a file is itself; a folder is walked recursively, its files
 /// sorted by the bytes of their paths; "-" stands for the paths on `standard_input`, separated by
 /// NUL if it holds any, else by newline (once; "./-" is a file of that name).

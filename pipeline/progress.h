@@ -19,6 +19,8 @@ class Progress {
   /// sizes[i]: bytes of input i, 0 where not known. Borrowed for the call.
   virtual void run_started(std::span<const std::uint64_t> sizes) = 0;
   virtual void input_started(std::size_t input, const std::string& name) = 0;
+  /// Why it is worked on, or is not: what the history says.
+  virtual void input_found(std::size_t input, const std::string& reason) { (void)input, (void)reason; }
   /// `part` of the input, from 0 to 1, has been decoded.
   virtual void input_advanced(std::size_t input, double part) = 0;
   /// A unit has entered the run (was emitted by the stage that cuts units).

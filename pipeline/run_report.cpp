@@ -51,6 +51,7 @@ std::string run_report_json(const RunReport& report) {
                          {"memory_bytes", report.machine.memory_bytes}};
   Json& options = document["options"] = Json::object();
   for (const auto& [name, value] : report.options) options[name] = value;
+  if (!report.shard.is_null()) document["shard"] = report.shard;
   document["output"] = report.output;
   document["started_at"] = report.started_at;
   document["seconds"] = report.seconds;
@@ -64,7 +65,8 @@ std::string run_report_json(const RunReport& report) {
     stages[name] = {{"seconds", cost.seconds},
                     {"items", cost.items},
                     {"prompt_tokens", cost.prompt_tokens},
-                    {"generated_tokens", cost.generated_tokens}};
+                    {"generated_tokens", cost.generated_tokens},
+                    {"known_answers", cost.known_answers}};
   }
   document["engine"] = {{"prefill_tokens", report.engine.prefill_tokens},
                         {"decode_tokens", report.engine.decode_tokens},

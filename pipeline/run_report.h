@@ -35,6 +35,7 @@ struct RunReport {
   double seconds = 0;
   std::uint64_t peak_memory = 0;
   engine::EngineStats engine;
+  stages::Json shard;  ///< of --shard: which one, and where its inputs stand among all; else null
   RunSummary summary;
 };
 

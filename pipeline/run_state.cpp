@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "pipeline/fingerprints.h"
+
 namespace reelfolio::pipeline {
 
 namespace {
@@ -19,6 +21,7 @@ RunState::RunState(const Graph& graph_, const std::vector<ListedInput>& inputs_,
       history(options.history),
       clock(options.clock != nullptr ? *options.clock : steady_clock()),
       plan(decode_plan(graph_)),
+      fingerprints(options.history != nullptr ? stage_fingerprints(graph_) : std::vector<std::string>()),
       costs(graph_.stages.size() + 1),
       progress_(progress) {}
 
@@ -43,6 +46,19 @@ void RunState::add_error(InputRun& run, int stage, std::shared_ptr<const stages:
                          std::string message) {
   const std::lock_guard lock(mutex);
   run.builder.add_error(stage, std::move(unit), std::move(code), std::move(message));
+}
+
+void RunState::add_result(InputRun& run, int stage, const stages::Item& item,
+                          std::span<const engine::Answer> answers, std::uint64_t part) {
+  try {
+    stages::Json value = graph.stages[stage].language->result(item, answers);
+    const std::lock_guard lock(mutex);
+    run.builder.add_result(stage, *item.unit, std::move(value), part);
+  } catch (const stages::ItemError& error) {
+    add_error(run, stage, item.unit, error.code(), error.what());
+  } catch (const std::exception& error) {
+    add_error(run, stage, item.unit, stages::kInternalError, error.what());
+  }
 }
 
 std::shared_ptr<InputRun> RunState::begin_next_input() {

@@ -8,6 +8,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <stop_token>
 #include <string>
 #include <vector>
@@ -49,6 +50,10 @@ struct InputRun {
 struct StageQuestions {
   int stage = 0;
   std::vector<engine::Request> requests;
+  // With a history, by request:
+  std::vector<std::string> keys{};                       ///< answer_key.h
+  std::vector<std::optional<engine::Answer>> answers{};  ///< those that are known
+  std::optional<std::string> refused{};                  ///< known: the model cannot take one of them
 };
 
 /// An item with questions for the engine.
@@ -71,6 +76,7 @@ class RunState {
   History* const history;
   const Clock& clock;
   const stages::DecodePlan plan;
+  const std::vector<std::string> fingerprints;  ///< of stages; with a history
 
   std::mutex mutex;                       ///< guards what follows, and every InputRun
   std::condition_variable engine_wakes;   ///< an item, the last input written, a failure or a stop
@@ -96,6 +102,10 @@ class RunState {
   }
   void add_error(InputRun& run, int stage, std::shared_ptr<const stages::Unit> unit, std::string code,
                  std::string message);
+
+  /// What a stage makes of the answers to its questions about an item, or its error.
+  void add_result(InputRun& run, int stage, const stages::Item& item, std::span<const engine::Answer> answers,
+                  std::uint64_t part);
 
   /// Waits for room in the window. Null: there is no input left, or the run stops.
   std::shared_ptr<InputRun> begin_next_input();

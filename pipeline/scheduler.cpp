@@ -26,11 +26,13 @@ class Writer {
     try {
       while (const auto run = take_finished()) {
         write(*run);
+        flush_in_time();
         const std::lock_guard lock(state_.mutex);
         ++state_.written;
         state_.decoders_wake.notify_all();
         if (state_.written == state_.inputs.size()) state_.engine_wakes.notify_all();
       }
+      if (state_.history != nullptr) state_.history->flush();
     } catch (...) {
       state_.fail();
     }
@@ -53,6 +55,16 @@ class Writer {
     std::shared_ptr<InputRun> run = std::move(state_.window.begin()->second);
     state_.window.erase(state_.window.begin());
     return run;
+  }
+
+  /// A kill loses what is younger than this, a power cut too.
+  static constexpr std::chrono::milliseconds kFlushAfter{500};
+
+  void flush_in_time() {
+    const auto now = std::chrono::steady_clock::now();
+    if (state_.history == nullptr || now - flushed_ < kFlushAfter) return;
+    state_.history->flush();
+    flushed_ = std::chrono::steady_clock::now();
   }
 
   void write(InputRun& run) {
@@ -82,6 +94,7 @@ class Writer {
 
   RunState& state_;
   stages::Sink& sink_;
+  std::chrono::steady_clock::time_point flushed_ = std::chrono::steady_clock::now();
 };
 
 void tick_until(RunState& state, const engine::Engine* engine, const std::stop_token& ended) {

@@ -12,6 +12,7 @@
 #include "engine/engine.h"
 #include "pipeline/clock.h"
 #include "pipeline/graph.h"
+#include "pipeline/history.h"
 #include "pipeline/progress.h"
 #include "stages/decoder/server.h"
 #include "stages/stage.h"
@@ -49,6 +50,7 @@ struct RunSummary {
     std::uint64_t items = 0;
     std::uint64_t prompt_tokens = 0;
     std::uint64_t generated_tokens = 0;
+    std::uint64_t known_answers = 0;  ///< taken from the history
   };
   std::map<std::string, StageCost> stage_costs;
 };
@@ -59,17 +61,6 @@ struct ListedInput {
   std::string name;   ///< as records show it
   std::string error;  ///< not empty: it cannot be read (missing, no permission); becomes a failed input
   std::uint64_t size_bytes = 0;  ///< for the time left; 0: not known
-};
-
-/// What earlier runs have done.
-class History {
- public:
-  virtual ~History() = default;
-  /// The finished result of this very content under this graph and model, if it need not be
-  /// made again; it is written as if it had been made now. Called on decoder threads, at once.
-  virtual std::optional<stages::InputResult> find(const stages::InputFile& input) = 0;
-  /// A result made by this run, before the sink receives it. Called on the writer thread.
-  virtual void record(const stages::InputResult& result) = 0;
 };
 
 /// Opens an input and tells what it is. Called on decoder threads, at once. Throws ItemError.
@@ -93,7 +84,8 @@ struct RunOptions {
 /// are dropped, the sink is not finished, and the summary says `interrupted`. It may be
 /// requested from any thread, not from a signal handler.
 ///
-/// The sink and the history's `record` are called on the writer thread.
+/// The sink, and the history's `record` and `flush`, are called on the writer thread; `flush` at least
+/// every second while there is something new, and before the sink is finished.
 ///
 /// Memory: at most limits.queue_bytes of pictures (or one item, where that is more) wait or are
 /// being answered, beside what each decoder holds; results of limits.inputs_in_flight inputs.

@@ -3,9 +3,13 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <map>
+#include <mutex>
 #include <random>
 #include <thread>
 
+#include "pipeline/ledger_records.h"
+#include "stages/write_jsonl.h"
 #include "tests/support/catch.h"
 #include "tests/support/fake_stages.h"
 
@@ -385,31 +389,123 @@ TEST_CASE("scheduler: what is not an input's fault ends the run with its excepti
   }
 }
 
+namespace {
+
+/// Remembers in memory, through the bytes that a ledger would keep.
+struct MemoryHistory : History {
+  std::optional<stages::InputFile> unchanged(const ListedInput&) override { return std::nullopt; }
+  void record_file(const stages::InputFile&) override {}
+  Found find(const stages::InputFile& input) override {
+    const std::lock_guard lock(mutex);
+    const auto found = results.find(input.sha256);
+    if (found == results.end()) return {std::nullopt, "new"};
+    return {read_result(found->second, std::make_shared<stages::InputFile>(input)), "done before"};
+  }
+  std::optional<Decoding> decoding(const stages::InputFile& input) override {
+    const std::lock_guard lock(mutex);
+    const auto found = decodings.find(input.sha256);
+    return found == decodings.end() ? std::nullopt : read_decoding(found->second);
+  }
+  void record_decoding(const stages::InputFile& input, const Decoding& decoding) override {
+    const std::lock_guard lock(mutex);
+    decodings[input.sha256] = decoding_record(decoding);
+  }
+  std::optional<KnownAnswer> answer(const std::string& key) override {
+    const std::lock_guard lock(mutex);
+    const auto found = answers.find(key);
+    return found == answers.end() ? std::nullopt : read_answer(found->second);
+  }
+  void record_answer(const std::string& key, const KnownAnswer& answer) override {
+    const std::lock_guard lock(mutex);
+    answers[key] = answer_record(answer);
+  }
+  const std::string& model() const override { return model_name; }
+  void record(const stages::InputResult& result) override {
+    const std::lock_guard lock(mutex);
+    results[result.input->sha256] = result_record(result);
+    ++recorded;
+  }
+  void flush() override { ++flushes; }
+
+  std::mutex mutex;
+  std::map<std::string, std::string> results, decodings, answers;
+  std::string model_name = "model";
+  std::size_t recorded = 0;
+  std::atomic<std::size_t> flushes{0};
+};
+
+}  // namespace
+
 TEST_CASE("scheduler: what the history knows is written again without work") {
-  struct Known : History {
-    std::optional<stages::InputResult> find(const stages::InputFile& input) override {
-      const auto found = results.find(input.sha256);
-      return found == results.end() ? std::nullopt : std::optional(found->second);
-    }
-    void record(const stages::InputResult& result) override {
-      results[result.input->sha256] = result;
-      ++recorded;
-    }
-    std::map<std::string, stages::InputResult> results;
-    int recorded = 0;
-  };
-  Known history;
+  MemoryHistory history;
   RunOptions options;
   options.history = &history;
   const Graph graph = build(kGraph, {"limits.decoders=2"});
   const auto first = run(graph, listed({"video:2", "pdf:2"}), options);
   CHECK(history.recorded == 2);
+  CHECK(history.flushes >= 1);
   const auto second = run(graph, listed({"video:2", "image", "pdf:2"}), options);
   CHECK(history.recorded == 3);
   CHECK(second->summary.reused == 2);
   CHECK(second->engine.group_sizes.size() == 1);
   const auto fresh = run(graph, listed({"video:2", "image", "pdf:2"}));
   CHECK(second->sink.text == fresh->sink.text);
+}
+
+TEST_CASE("scheduler: answers and decodings that are known are not made again, and change no byte") {
+  const auto inputs = listed(mixed_inputs(60));
+  const Graph graph = build(kGraph);
+  const auto reference = run(graph, inputs);
+  MemoryHistory history;
+  RunOptions options;
+  options.history = &history;
+  CHECK(run(graph, inputs, options)->sink.text == reference->sink.text);
+
+  // All answers known, results forgotten: nothing is asked, refusals included.
+  history.results.clear();
+  const auto replayed = run(graph, inputs, options);
+  CHECK(replayed->sink.text == reference->sink.text);
+  CHECK(replayed->engine.sets == 0);
+  CHECK(replayed->summary.stage_costs.at("scenes").items == 0);
+  CHECK(replayed->summary.stage_costs.at("caption").known_answers > 0);
+
+  // One stage asks another question: the other's answers stay.
+  history.results.clear();
+  const Graph changed = build(kGraph, {"caption.prompt=How many?"});
+  const auto asked = run(changed, inputs, options);
+  CHECK(asked->sink.text == run(changed, inputs)->sink.text);
+  CHECK(asked->sink.text != reference->sink.text);
+  CHECK(asked->summary.stage_costs.at("answers").generated_tokens == 0);
+  CHECK(asked->summary.stage_costs.at("caption").generated_tokens > 0);
+
+  // Half of the answers lost, as after a kill: the rest is asked.
+  history.results.clear();
+  for (auto each = history.answers.begin(); each != history.answers.end();) {
+    each = history.answers.erase(each);
+    if (each != history.answers.end()) ++each;
+  }
+  CHECK(run(graph, inputs, options)->sink.text == reference->sink.text);
+
+  // A record that is damaged is no reason to fail.
+  history.results.clear();
+  for (auto& [sha256, record] : history.decodings) record.resize(record.size() / 2);
+  for (auto& [key, record] : history.answers) record += "}";
+  CHECK(run(graph, inputs, options)->sink.text == reference->sink.text);
+
+  // Another model answers anew.
+  history.results.clear();
+  history.model_name = "another";
+  CHECK(run(graph, inputs, options)->summary.stage_costs.at("answers").known_answers == 0);
+}
+
+TEST_CASE("scheduler: a history that cannot be written ends the run with its exception") {
+  struct Full : MemoryHistory {
+    void flush() override { throw stages::OutputError("no space left", false); }
+  };
+  Full history;
+  RunOptions options;
+  options.history = &history;
+  CHECK_THROWS_AS(run(build(kGraph), listed({"pdf:2"}), options), stages::OutputError);
 }
 
 TEST_CASE("scheduler: ten thousand inputs, and none at all") {

@@ -1,0 +1,65 @@
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "pipeline/graph.h"
+#include "pipeline/history.h"
+
+namespace reelfolio::pipeline {
+
+struct LedgerOptions {
+  bool fresh = false;         ///< forget everything first
+  bool retry_failed = false;  ///< inputs with errors, and refused requests, are done again
+  bool has_password = false;  ///< encrypted files are tried again
+};
+
+/// "out.jsonl" -> "out.jsonl.ledger", beside the file that the output's links lead to.
+std::filesystem::path ledger_path(const std::filesystem::path& output);
+
+/// The memory of an output: what its runs have done, in an SQLite database beside it. Who opens it
+/// holds the output's lock.
+///
+/// Three things are kept, each for as long as what it depends on is the same:
+///   results    of an input under its content, the stages that it reaches and the model
+///   decodings  how an input came apart, under its content and the transforms that it reaches
+///   answers    of the model, under the request as the model sees it
+/// So a changed prompt asks the questions that it changes; a changed detector decodes again, and asks
+/// about the pictures that it had not come up with before.
+///
+/// A file's content is taken to be the same while size, modification time, change time, device and
+/// inode are, and the change was not within the clock's resolution of the hashing.
+///
+/// Records gather in memory until `flush`, which commits them as one transaction. Any thread.
+class Ledger final : public History {
+ public:
+  struct Opened {
+    std::unique_ptr<Ledger> ledger;
+    std::string warning;  ///< a damaged ledger was put aside; empty: all is well
+  };
+  /// model: fingerprint of the model and type of its weights; empty where none is used.
+  /// Throws stages::OutputError where the ledger cannot be used: it cannot be written, is some other
+  /// file, or of a later version.
+  static Opened open(const std::filesystem::path& path, const Graph& graph, const std::string& model,
+                     const LedgerOptions& options);
+  ~Ledger() override;
+
+  std::optional<stages::InputFile> unchanged(const ListedInput& input) override;
+  void record_file(const stages::InputFile& input) override;
+  Found find(const stages::InputFile& input) override;
+  std::optional<Decoding> decoding(const stages::InputFile& input) override;
+  void record_decoding(const stages::InputFile& input, const Decoding& decoding) override;
+  std::optional<KnownAnswer> answer(const std::string& key) override;
+  void record_answer(const std::string& key, const KnownAnswer& answer) override;
+  const std::string& model() const override;
+  void record(const stages::InputResult& result) override;
+  void flush() override;
+
+ private:
+  struct State;
+  explicit Ledger(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace reelfolio::pipeline

@@ -1,0 +1,328 @@
+#include "pipeline/ledger.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "pipeline/answer_key.h"
+#include "pipeline/fingerprints.h"
+#include "pipeline/ledger_records.h"
+#include "pipeline/scheduler.h"
+#include "stages/write_jsonl.h"
+#include "tests/support/catch.h"
+#include "tests/support/fake_stages.h"
+
+using namespace reelfolio;
+using namespace reelfolio::pipeline;
+
+namespace {
+
+constexpr const char* kGraph = R"(version: 1
+stages:
+  scenes: {use: split_scenes, from: inputs}
+  frames: {use: sample_frames, from: scenes}
+  pages: {use: render_pages, from: inputs}
+  caption: {use: caption, from: [frames, pages]}
+  answers: {use: ask, from: pages, questions: {a: count}}
+)";
+
+Graph build(const std::vector<std::string>& settings = {}) {
+  GraphSpec spec = parse_graph(kGraph, "g.yaml");
+  for (const std::string& setting : settings) apply_setting(spec, setting);
+  return build_graph(spec, {}, test::fake_stage_types());
+}
+
+class Folder {
+ public:
+  Folder() {
+    std::string name = (std::filesystem::temp_directory_path() / "reelfolio-ledger-XXXXXX").string();
+    REQUIRE(mkdtemp(name.data()) != nullptr);
+    path = name;
+  }
+  ~Folder() { std::filesystem::remove_all(path); }
+  std::filesystem::path path;
+  std::filesystem::path ledger() const { return path / "out.jsonl.ledger"; }
+};
+
+std::unique_ptr<Ledger> open(const Folder& folder, const Graph& graph, const LedgerOptions& options = {},
+                             const std::string& model = "model int8") {
+  Ledger::Opened opened = Ledger::open(folder.ledger(), graph, model, options);
+  CHECK(opened.warning.empty());
+  return std::move(opened.ledger);
+}
+
+stages::InputFile file(const std::string& name, const std::string& content = "content") {
+  stages::InputFile input;
+  input.name = name;
+  input.path = name;
+  input.size_bytes = content.size();
+  input.sha256 = std::string(64, content[0]);
+  input.media = stages::MediaKind::pdf;
+  return input;
+}
+
+stages::InputResult result_of(const stages::InputFile& input, bool failed = false) {
+  stages::InputResult result;
+  result.input = std::make_shared<stages::InputFile>(input);
+  auto unit = std::make_shared<stages::Unit>();
+  unit->producer = "pages";
+  unit->kind = stages::UnitKind::page;
+  unit->start_s = 0.1;
+  result.units.push_back({unit, {1.0 / 3, 2.5}, {{"caption", {{"text", "a\"b\xC3\xA9"}}}}});
+  if (failed) {
+    result.errors.push_back({"pages", unit, "fake.bad", "it is bad"});
+    result.status = stages::InputStatus::partial;
+  }
+  result.results = {{"caption", 3}};
+  return result;
+}
+
+void write(const std::filesystem::path& path, const std::string& text) {
+  std::ofstream(path, std::ios::binary) << text;
+}
+
+std::string read(const std::filesystem::path& path) {
+  std::ifstream stream(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
+}
+
+}  // namespace
+
+TEST_CASE("ledger: a result is found again under the same content, stages and model alone") {
+  const Folder folder;
+  const Graph graph = build();
+  const stages::InputFile input = file("a.pdf");
+  {
+    const auto ledger = open(folder, graph);
+    CHECK(ledger->find(input).reason == "new");
+    ledger->record_file(input);
+    ledger->record(result_of(input));
+    ledger->flush();
+    CHECK(ledger->find(input).reason == "done before");
+  }
+  const auto found = open(folder, graph)->find(input);
+  REQUIRE(found.result);
+  CHECK(stages::jsonl_lines(*found.result) == stages::jsonl_lines(result_of(input)));
+  CHECK(open(folder, graph)->find(file("a.pdf", "other")).reason == "its content has changed");
+  CHECK(open(folder, graph, {}, "other int8")->find(input).reason == "the model has changed");
+  const Graph prompt = build({"caption.prompt=Else?"});
+  CHECK(open(folder, prompt)->find(input).reason == "caption has changed");
+  // Scenes are nothing to a PDF.
+  const Graph scenes = build({"scenes.detector=hash"});
+  CHECK(open(folder, scenes)->find(input).result);
+  const Graph pages = build({"pages.dpi=80"});
+  CHECK(open(folder, pages)->find(input).reason == "pages has changed");
+}
+
+TEST_CASE("ledger: what failed is kept until it is asked for") {
+  const Folder folder;
+  const Graph graph = build();
+  const stages::InputFile input = file("a.pdf");
+  {
+    const auto ledger = open(folder, graph);
+    for (int attempt = 0; attempt < 2; ++attempt) {
+      ledger->record_file(input);
+      ledger->record(result_of(input, true));
+    }
+    ledger->record_answer("key", {{}, "too long"});
+    ledger->flush();
+  }
+  CHECK(open(folder, graph)->find(input).reason == "failed before; --retry-failed tries again");
+  CHECK(open(folder, graph)->find(input).result);
+  CHECK(open(folder, graph)->answer("key")->refused == "too long");
+  const auto retry = open(folder, graph, {.retry_failed = true});
+  CHECK(retry->find(input).reason == "failed before, in 2 attempts; tried again");
+  CHECK_FALSE(retry->answer("key"));
+}
+
+TEST_CASE("ledger: what was not flushed is not there, and --fresh forgets the rest") {
+  const Folder folder;
+  const Graph graph = build();
+  {
+    const auto ledger = open(folder, graph);
+    ledger->record_answer("one", {{}, "no"});
+    ledger->flush();
+    ledger->record_answer("two", {{}, "no"});
+  }
+  CHECK(open(folder, graph)->answer("one"));
+  CHECK_FALSE(open(folder, graph)->answer("two"));
+  CHECK_FALSE(open(folder, graph, {.fresh = true})->answer("one"));
+}
+
+TEST_CASE("ledger: a file is hashed once, until it changes") {
+  const Folder folder;
+  const Graph graph = build();
+  const std::filesystem::path path = folder.path / "a.pdf";
+  write(path, "one");
+  ListedInput listed;
+  listed.path = path;
+  listed.name = path.string();
+  stages::InputFile input = file(path.string());
+  const auto hash = [&] {
+    const auto ledger = open(folder, graph);
+    CHECK_FALSE(ledger->unchanged(listed));
+    ledger->record_file(input);
+    ledger->flush();
+  };
+  // So soon after the change another write could leave the times as they are.
+  hash();
+  CHECK_FALSE(open(folder, graph)->unchanged(listed));
+  std::this_thread::sleep_for(std::chrono::milliseconds(2100));
+  hash();
+  const auto known = open(folder, graph)->unchanged(listed);
+  REQUIRE(known);
+  CHECK(known->sha256 == input.sha256);
+  CHECK(known->media == input.media);
+  // The same size and modification time do not hide a change.
+  const auto time = std::filesystem::last_write_time(path);
+  write(path, "two");
+  std::filesystem::last_write_time(path, time);
+  CHECK_FALSE(open(folder, graph)->unchanged(listed));
+}
+
+TEST_CASE("ledger: what is no ledger is left alone, what is damaged is put aside") {
+  const Folder folder;
+  const Graph graph = build();
+  const auto open_it = [&](const LedgerOptions& options = {}) {
+    return Ledger::open(folder.ledger(), graph, "model", options);
+  };
+  write(folder.ledger(), "my notes");
+  CHECK_THROWS_AS(open_it(), stages::OutputError);
+  CHECK_THROWS_AS(open_it({.fresh = true}), stages::OutputError);
+  CHECK(read(folder.ledger()) == "my notes");
+  std::filesystem::remove(folder.ledger());
+  std::filesystem::create_directory(folder.ledger());
+  CHECK_THROWS_AS(open_it(), stages::OutputError);
+  std::filesystem::remove(folder.ledger());
+
+  // Killed before anything was written.
+  write(folder.ledger(), "");
+  CHECK(open_it().warning.empty());
+
+  std::string good = read(folder.ledger());
+  std::size_t put_aside = 0;
+  for (std::size_t at = 100; at < good.size(); at += 61) {
+    std::string bad = good;
+    for (std::size_t i = at; i < std::min(at + 40, bad.size()); ++i)
+      bad[i] = static_cast<char>(bad[i] ^ 0x5A);
+    write(folder.ledger(), bad);
+    // Refused with a reason, put aside, or harmless: never a crash.
+    try {
+      const auto opened = open_it();
+      CHECK_FALSE(opened.ledger->answer("key"));
+      put_aside += opened.warning.empty() ? 0U : 1U;
+    } catch (const stages::OutputError& error) {
+      CHECK(std::string(error.what()).find("out.jsonl.ledger: ") != std::string::npos);
+    }
+    std::filesystem::remove(folder.ledger());
+  }
+  CHECK(put_aside > 10);
+  write(folder.ledger(), good.substr(0, good.size() / 2));
+  CHECK(open_it().warning.find("out.jsonl.ledger.damaged") != std::string::npos);
+  CHECK(std::filesystem::exists(folder.ledger().string() + ".damaged"));
+}
+
+TEST_CASE("ledger: a later version is refused with a way out") {
+  const Folder folder;
+  const Graph graph = build();
+  open(folder, graph);
+  std::string bytes = read(folder.ledger());
+  bytes[63] = 9;  // user_version, big-endian at 60
+  write(folder.ledger(), bytes);
+  CHECK_THROWS_WITH(open(folder, graph), Catch::Matchers::Contains("later version"));
+  CHECK(open(folder, graph, {.fresh = true}));
+}
+
+TEST_CASE("ledger: a run, a kill's worth of it, and another run come to the same output") {
+  std::vector<ListedInput> inputs;
+  for (int i = 0; i < 30; ++i) {
+    const std::string name = (i % 3 == 0 ? "video:3:bad1:id=" : "pdf:2:id=") + std::to_string(i);
+    ListedInput input;
+    input.name = name;
+    input.path = name;
+    inputs.push_back(input);
+  }
+  const Folder folder;
+  const Graph graph = build();
+  const auto run = [&](History* history, std::size_t stop_at) {
+    std::stop_source stop;
+    test::RecordingSink sink;
+    test::CountingProgress progress;
+    test::FakeEngine engine;
+    engine.on_set = [&](std::size_t set) {
+      if (set == stop_at) stop.request_stop();
+    };
+    RunOptions options;
+    options.probe = test::fake_probe;
+    options.history = history;
+    run_graph(graph, inputs, &engine, sink, progress, stop.get_token(), options);
+    return std::pair(sink.text, engine.sets);
+  };
+  const auto [reference, all_sets] = run(nullptr, 0);
+  std::size_t asked = 0;
+  std::string last;
+  for (std::size_t stop_at : {5, 9, 1, 20, 0}) {
+    const auto [text, sets] = run(open(folder, graph).get(), stop_at);
+    CHECK(reference.compare(0, text.size(), text) == 0);
+    asked += sets;
+    last = text;
+  }
+  CHECK(last == reference);
+  // Answers of units in flight count too: nothing but what a stop cut off was asked twice.
+  CHECK(asked <= all_sets + 4);
+}
+
+TEST_CASE("answer key: covers the request, the pictures and the model, and nothing else") {
+  const auto picture = [](std::uint8_t value) {
+    auto image = std::make_shared<engine::RgbImage>();
+    image->width = image->height = 1;
+    image->pixels = {value, 0, 0};
+    return image;
+  };
+  engine::Request request;
+  request.messages = {{engine::Role::user, {engine::ImagePart{picture(1), 70}, engine::TextPart{"what?"}}}};
+  const auto key = [](const engine::Request& each, const std::string& model = "m") {
+    MediaHashes media;
+    return answer_key(model, each, "", media);
+  };
+  const std::string base = key(request);
+  engine::Request same = request;
+  std::get<engine::ImagePart>(same.messages[0].parts[0]).image = picture(1);
+  same.sampling.seed = 5;  // a greedy answer draws nothing
+  CHECK(key(same) == base);
+  std::vector<engine::Request> others(8, request);
+  std::get<engine::ImagePart>(others[0].messages[0].parts[0]).image = picture(2);
+  std::get<engine::ImagePart>(others[1].messages[0].parts[0]).soft_tokens = 140;
+  std::get<engine::TextPart>(others[2].messages[0].parts[1]).text = "what ?";
+  others[3].max_tokens = 9;
+  others[4].thinking = true;
+  others[5].sampling.temperature = 1;
+  others[6].stop = {"."};
+  others[7].messages[0].role = engine::Role::system;
+  for (const engine::Request& other : others) CHECK(key(other) != base);
+  CHECK(key(request, "n") != base);
+  others[5].sampling.seed = 1;
+  engine::Request seeded = others[5];
+  seeded.sampling.seed = 2;
+  CHECK(key(seeded) != key(others[5]));
+}
+
+TEST_CASE("fingerprints: a stage's changes with it; inputs reach the stages that take them") {
+  const auto base = stage_fingerprints(build());
+  const auto below = stage_fingerprints(build({"frames.per_scene=4"}));
+  // scenes, frames, pages, caption, answers
+  CHECK(below[0] == base[0]);
+  CHECK(below[1] != base[1]);
+  CHECK(below[2] == base[2]);
+  CHECK(below[3] == base[3]);
+  CHECK(below[4] == base[4]);
+  CHECK(reached_stages(build(), stages::MediaKind::pdf) == std::vector<int>{2, 3, 4});
+  CHECK(reached_stages(build(), stages::MediaKind::audio).empty());
+}
