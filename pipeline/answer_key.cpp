@@ -57,25 +57,27 @@ const std::string& MediaHashes::of(const std::shared_ptr<const engine::AudioClip
 
 std::string answer_key(const std::string& model, const engine::Request& request,
                        const std::string& constraint, MediaHashes& media) {
-  // Structured bindings name every member, so that one that is added and not covered here does not
+  // Structured bindings count the members, so that one that is added and not covered here does not
   // compile: answers to different requests must never share a key.
-  const auto& [messages, thinking, max_tokens, sampling, thinking_budget, stop, constrained,
-               log_probabilities] = request;
-  const auto& [temperature, top_k, top_p, min_p, repetition_penalty, seed] = sampling;
+  [[maybe_unused]] const auto& [r0, r1, r2, r3, r4, r5, r6, r7] = request;
+  const engine::SamplingOptions& sampling = request.sampling;
+  [[maybe_unused]] const auto& [s0, s1, s2, s3, s4, s5] = sampling;
   FieldHash hash("reelfolio answer 1");
-  hash.text(model).number(messages.size());
-  for (const auto& [role, parts] : messages) {
+  hash.text(model).number(request.messages.size());
+  for (const auto& [role, parts] : request.messages) {
     hash.number(static_cast<int>(role)).number(parts.size());
     for (const engine::Part& part : parts) std::visit(PartHasher(hash, media), part);
   }
-  hash.number(int{thinking}).number(max_tokens);
+  hash.number(int{request.thinking}).number(request.max_tokens);
+  hash.number(double{sampling.temperature}).number(double{sampling.repetition_penalty});
   // Greedy choices do not depend on what shapes a draw.
-  const bool draws = temperature > 0;
-  hash.number(double{temperature}).number(double{repetition_penalty});
-  if (draws) hash.number(top_k).number(double{top_p}).number(double{min_p}).number(seed);
-  hash.number(thinking_budget.value_or(-1)).number(stop.size());
-  for (const std::string& each : stop) hash.text(each);
-  hash.text(constrained ? constraint : "").number(int{log_probabilities});
+  if (sampling.temperature > 0) {
+    hash.number(sampling.top_k).number(double{sampling.top_p}).number(double{sampling.min_p});
+    hash.number(sampling.seed);
+  }
+  hash.number(request.thinking_budget.value_or(-1)).number(request.stop.size());
+  for (const std::string& each : request.stop) hash.text(each);
+  hash.text(request.constraint ? constraint : "").number(int{request.log_probabilities});
   return hash.finish();
 }
 

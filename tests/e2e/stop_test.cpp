@@ -94,7 +94,7 @@ TEST_CASE("e2e: a stopped run keeps whole lines in the partial file, writes its 
     CHECK(outcome.status == stop.status);
     CHECK(contains(outcome.err, "stopping"));
     CHECK(contains(outcome.err, "interrupted after "));
-    CHECK(contains(outcome.err, "the next run starts over"));
+    CHECK(contains(outcome.err, "the same command goes on from here"));
     CHECK_FALSE(std::filesystem::exists(run.output));
     CHECK_FALSE(std::filesystem::exists(run.folder / "out.jsonl.lock"));
     std::istringstream lines(read_file(run.partial));

@@ -1,0 +1,258 @@
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "tests/e2e/kills.h"
+#include "tests/e2e/program.h"
+#include "tests/e2e/small_inputs.h"
+#include "tests/support/catch.h"
+
+using namespace reelfolio::testing;
+
+namespace {
+
+const std::string kModel = REELFOLIO_SOURCE_DIR "/samples/model";
+constexpr const char* kGraph =
+    "version: 1\n"
+    "stages:\n"
+    "  pages: {use: render_pages, from: inputs, dpi: 30, soft_tokens: 70}\n"
+    "  images: {use: read_images, from: inputs, soft_tokens: 70}\n"
+    "  caption: {use: caption, from: [pages, images], max_tokens: 5}\n"
+    "  answers: {use: ask, from: images, max_tokens: 3, questions: {a: \"What?\", b: \"Why?\"}}\n";
+constexpr const char* kNoModel =
+    "version: 1\n"
+    "stages:\n"
+    "  pages: {use: render_pages, from: inputs, dpi: 30}\n"
+    "  images: {use: read_images, from: inputs}\n";
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+struct Place {
+  explicit Place(const char* yaml) : graph(folder.write("g.yaml", yaml)) {}
+
+  Outcome run(std::vector<std::string> more = {}, const std::string& to = "") const {
+    std::vector<std::string> arguments = {"run", graph.string()};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    for (const std::string& each :
+         {(inputs / "").string(), std::string("-q"), std::string("--threads=1"), std::string("--weights=f32"),
+          "--model=" + kModel, std::string("-o"), to.empty() ? output.string() : to}) {
+      arguments.push_back(each);
+    }
+    return run_program({.arguments = arguments, .variables = {{"OMP_WAIT_POLICY", "passive"}}});
+  }
+  nlohmann::json report() const { return nlohmann::json::parse(read_file(output.string() + ".run.json")); }
+  nlohmann::json stage(const std::string& name) const { return report()["stages"][name]; }
+  std::string text() const { return read_file(output); }
+
+  TempFolder folder;
+  TempFolder inputs;
+  std::filesystem::path graph;
+  std::filesystem::path output = folder / "out.jsonl";
+};
+
+void write_inputs(const TempFolder& folder, int count) {
+  for (int i = 0; i < count; ++i) {
+    folder.write(std::to_string(100 + i) + (i % 2 == 0 ? ".ppm" : ".pdf"),
+                 i % 2 == 0 ? picture(i) : document(i, 2));
+  }
+}
+
+}  // namespace
+
+TEST_CASE("e2e: a second run does nothing, and a prompt that changes asks its own questions alone") {
+  const Place place(kGraph);
+  write_inputs(place.inputs, 6);
+  REQUIRE(place.run().status == 0);
+  const std::string first = place.text();
+  const auto written = std::filesystem::last_write_time(place.output);
+  const auto generated = place.stage("caption")["generated_tokens"].get<int>();
+  CHECK(generated > 0);
+
+  CHECK(place.run().status == 0);
+  CHECK(place.report()["counts"]["reused"] == 6);
+  CHECK(place.report()["engine"]["prefill_tokens"] == 0);
+  CHECK(place.text() == first);
+  CHECK(std::filesystem::last_write_time(place.output) == written);
+
+  // What was deleted is written again, without the model.
+  std::filesystem::remove(place.output);
+  CHECK(place.run({"--explain"}).status == 0);
+  CHECK(place.text() == first);
+  CHECK(place.report()["engine"]["prefill_tokens"] == 0);
+
+  const Outcome changed = place.run({"--explain", "--set", "caption.prompt=What do you see?"});
+  CHECK(changed.status == 0);
+  CHECK(contains(changed.err, "caption has changed"));
+  CHECK(place.stage("caption")["generated_tokens"] > 0);
+  CHECK(place.stage("answers")["generated_tokens"] == 0);
+  CHECK(place.stage("answers")["known_answers"] == 6);
+  CHECK(place.text() == place.run({"--set", "caption.prompt=What do you see?"}, "-").out);
+
+  // The old answers are still known.
+  CHECK(place.run().status == 0);
+  CHECK(place.text() == first);
+  CHECK(place.report()["engine"]["prefill_tokens"] == 0);
+
+  CHECK(place.run({"--fresh"}).status == 0);
+  CHECK(place.text() == first);
+  CHECK(place.stage("caption")["generated_tokens"] == generated);
+}
+
+TEST_CASE("e2e: what failed is tried again when asked for, what is new and changed without") {
+  const Place place(kNoModel);
+  place.inputs.write("a.ppm", picture(1));
+  place.inputs.write("b.pdf", "%PDF-1.4\nnothing more");
+  CHECK(place.run().status == 3);
+  CHECK(place.run().status == 3);
+  CHECK(place.report()["counts"]["reused"] == 2);
+  const Outcome retry = place.run({"--retry-failed", "--explain"});
+  CHECK(retry.status == 3);
+  CHECK(place.report()["counts"]["reused"] == 1);
+  CHECK(contains(retry.err, "failed before, in 1 attempt; tried again"));
+  place.inputs.write("b.pdf", document(1, 1));
+  place.inputs.write("c.ppm", picture(2));
+  const Outcome changed = place.run({"--explain"});
+  CHECK(changed.status == 0);
+  CHECK(contains(changed.err, "its content has changed"));
+  CHECK(contains(changed.err, "(new)"));
+  CHECK(place.report()["counts"]["reused"] == 1);
+  // What has gone has no lines; when it comes back it is known.
+  std::filesystem::remove(place.inputs / "a.ppm");
+  CHECK(place.run().status == 0);
+  CHECK_FALSE(contains(place.text(), "a.ppm"));
+  place.inputs.write("a.ppm", picture(1));
+  CHECK(place.run().status == 0);
+  CHECK(place.report()["counts"]["reused"] == 3);
+}
+
+TEST_CASE("e2e: runs that are killed at random moments come to the bytes of one that is not") {
+  const KillReport report = kill_runs(8, std::random_device()());
+  CAPTURE(report.kills, report.finished, report.kept_inputs);
+  CHECK(report.failure.empty());
+  CHECK(report.finished >= 1);
+}
+
+TEST_CASE("e2e: 24 nights of cron with files added, changed and removed, and runs that overlap") {
+  const Place place(kNoModel);
+  std::mt19937 random(7);
+  std::vector<std::string> present;
+  std::size_t worked_on = 0;
+  std::size_t expected = 0;
+  for (int night = 0; night < 24; ++night) {
+    for (int i = 0; i < 2; ++i) {
+      const std::string name = std::to_string(1000 + 10 * night + i) + ".ppm";
+      place.inputs.write(name, picture(night + 30 * i));
+      present.push_back(name);
+      ++expected;
+    }
+    if (night % 3 == 1) {
+      const std::size_t changed = random() % (present.size() - 2);
+      place.inputs.write(present[changed], picture(night) + "changed");
+      ++expected;
+    }
+    if (night % 4 == 2) {
+      const std::size_t removed = random() % (present.size() - 2);
+      std::filesystem::remove(place.inputs / present[removed]);
+      present.erase(present.begin() + static_cast<std::ptrdiff_t>(removed));
+    }
+    if (night % 6 == 5) {
+      // Two at once: one does the work, the other finds the lock or nothing to do.
+      const std::vector<std::string> arguments = {
+          "run", place.graph.string(), (place.inputs / "").string(), "-q", "-o", place.output.string()};
+      RunningProgram one({.arguments = arguments});
+      RunningProgram two({.arguments = arguments});
+      const int first = one.wait().status;
+      if (first == 0) worked_on += present.size() - place.report()["counts"]["reused"].get<std::size_t>();
+      const int second = two.wait().status;
+      CHECK(((first == 0 && second == 11) || (first == 11 && second == 0) || (first == 0 && second == 0)));
+      if (first == 11) worked_on += present.size() - place.report()["counts"]["reused"].get<std::size_t>();
+    } else {
+      CHECK(place.run().status == 0);
+      worked_on += present.size() - place.report()["counts"]["reused"].get<std::size_t>();
+    }
+    const auto lines = json_lines(place.text());
+    CHECK(std::count_if(lines.begin(), lines.end(), [](const auto& line) {
+            return line["type"] == "input";
+          }) == static_cast<std::ptrdiff_t>(present.size()));
+  }
+  CHECK(worked_on == expected);
+  CHECK(place.text() == place.run({}, "-").out);
+}
+
+TEST_CASE("e2e: shards merge to the bytes of one run, in whatever order; diff finds none and some") {
+  const Place place(kNoModel);
+  write_inputs(place.inputs, 20);
+  place.inputs.write("zz.pdf", "%PDF-1.4\nnothing more");
+  // Arguments whose order is not that of names.
+  const std::vector<std::string> order = {(place.inputs / "zz.pdf").string(),
+                                          (place.inputs / "105.pdf").string()};
+  CHECK(place.run(order).status == 3);
+  const std::string whole = place.text();
+  std::vector<std::string> merge = {"merge"};
+  std::size_t lines = 0;
+  for (const char* shard : {"3/3", "1/3", "2/3"}) {
+    const std::string path = (place.folder / (std::string("part") + shard[0] + ".jsonl")).string();
+    std::vector<std::string> more = order;
+    more.insert(more.end(), {"--shard", shard});
+    const int status = place.run(more, path).status;
+    CHECK((status == 0 || status == 3));
+    lines += json_lines(read_file(path)).size();
+    merge.push_back(path);
+  }
+  CHECK(lines == json_lines(whole).size());
+  merge.insert(merge.end(), {"-o", "-"});
+  const Outcome merged = run_program({.arguments = merge});
+  CHECK(merged.status == 0);
+  CHECK(merged.out == whole);
+  const std::string file = place.folder.write("merged.jsonl", "old").string();
+  merge.back() = file;
+  CHECK(run_program({.arguments = merge}).status == 0);
+  CHECK(read_file(file) == whole);
+  // A shard that is missing, twice, or cut off.
+  std::vector<std::string> two(merge.begin(), merge.end() - 3);
+  two.insert(two.end(), {"-o", file});
+  CHECK(run_program({.arguments = two}).status == 2);
+  two[2] = two[1];
+  CHECK(run_program({.arguments = two}).status == 2);
+  const std::string cut = place.folder.write("cut.jsonl", whole.substr(0, whole.size() - 5)).string();
+  CHECK(run_program({.arguments = {"merge", cut, "-o", "-"}}).status == 2);
+
+  CHECK(run_program({.arguments = {"diff", place.output.string(), file}}).status == 0);
+  std::string other = whole;
+  other.replace(other.find("\"width_px\":"), 11, "\"width_px\":9");
+  const std::string changed = place.folder.write("other.jsonl", other).string();
+  const Outcome differs = run_program({.arguments = {"diff", place.output.string(), changed}});
+  CHECK(differs.status == 3);
+  CHECK(contains(differs.out, "unit.width_px: "));
+  const std::string none = place.folder.write("none.jsonl", "").string();
+  const Outcome gone = run_program({.arguments = {"diff", place.output.string(), none}});
+  CHECK(gone.status == 3);
+  CHECK(contains(gone.out, "zz.pdf: an input -> nothing"));
+  CHECK(run_program({.arguments = {"diff", cut, file}}).status == 2);
+}
+
+TEST_CASE("e2e: the same bytes for any batch, and a ledger that is no ledger is left alone") {
+  const Place place(kGraph);
+  write_inputs(place.inputs, 8);
+  const std::string one = place.run({"--set", "limits.batch=1"}, "-").out;
+  CHECK_FALSE(one.empty());
+  CHECK(place.run({"--set", "limits.batch=4", "--decoders", "4"}, "-").out == one);
+  CHECK(place.run({"--set", "limits.batch=16"}, "-").out == one);
+  place.folder.write("out.jsonl.ledger", "my notes");
+  const Outcome refused = place.run();
+  CHECK(refused.status == 5);
+  CHECK(contains(refused.err, "out.jsonl.ledger: is no ledger"));
+  CHECK(read_file(place.folder / "out.jsonl.ledger") == "my notes");
+  CHECK_FALSE(std::filesystem::exists(place.output));
+  CHECK(run_program({.arguments = {"run", place.graph.string(), (place.inputs / "").string(), "--model",
+                                   kModel, "-q", "-o", "/dev/full"}})
+            .status == 5);
+}
