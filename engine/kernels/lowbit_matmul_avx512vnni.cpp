@@ -22,20 +22,29 @@ inline __m512i level_table(const LowBitArgs& a, const std::uint8_t* multipliers)
   return _mm512_inserti32x4(table, lane(3), 3);
 }
 
-/// M rows of activations against Blocks blocks of weights, all inputs.
+/// M rows of activations against Blocks blocks of weights, all inputs. Each level that is looked up
+/// serves M products and each input that is loaded Blocks of them.
 template <int Bits, int M, int Blocks>
 void tile(const LowBitArgs& a, std::size_t block, std::size_t first_row) {
   constexpr int kFields = 8 / Bits;
   constexpr int kChunks = 128 / (16 * kFields);
   const __m512i nibble = _mm512_set1_epi8(0x0F);
-  __m512i acc[Blocks][M];
+  // A lone sum would wait for its own last addition; integers may be added in any order.
+  constexpr int kChains = M * Blocks == 1 ? 2 : 1;
+  __m512i acc[Blocks][M][kChains];
 #pragma GCC unroll 16
   for (int b = 0; b < Blocks; ++b) {
 #pragma GCC unroll 16
-    for (int m = 0; m < M; ++m) acc[b][m] = _mm512_setzero_si512();
+    for (int m = 0; m < M; ++m) {
+      for (int i = 0; i < kChains; ++i) acc[b][m][i] = _mm512_setzero_si512();
+    }
   }
   const std::uint8_t* x = a.x + first_row * a.x_stride;
   const std::size_t group_bytes = kChunks * 64;
+  // A hardware prefetcher follows one block's bytes, not several blocks' at once: fetch what the next
+  // tile reads at this place, or nearer where that would leave the second-level cache.
+  constexpr std::size_t kFarthest = 64;
+  const std::size_t ahead = a.groups * Blocks < kFarthest ? a.groups * Blocks : kFarthest;
   for (std::size_t g = 0; g < a.groups; ++g) {
     __m512i table[Blocks];
     const std::uint8_t* codes[Blocks];
@@ -43,8 +52,12 @@ void tile(const LowBitArgs& a, std::size_t block, std::size_t first_row) {
     for (int b = 0; b < Blocks; ++b) {
       table[b] = level_table<Bits>(a, a.multipliers + ((block + b) * a.groups + g) * 4);
       codes[b] = a.codes + ((block + b) * a.groups + g) * group_bytes;
-      // Streams of several blocks at once outrun the hardware prefetcher's window.
-      _mm_prefetch(reinterpret_cast<const char*>(codes[b] + 8 * group_bytes), _MM_HINT_T0);
+      if constexpr (Blocks > 1) {
+#pragma GCC unroll 4
+        for (int c = 0; c < kChunks; ++c) {
+          _mm_prefetch(reinterpret_cast<const char*>(codes[b] + ahead * group_bytes + c * 64), _MM_HINT_T0);
+        }
+      }
     }
 #pragma GCC unroll 16
     for (int c = 0; c < kChunks; ++c) {
@@ -65,7 +78,9 @@ void tile(const LowBitArgs& a, std::size_t block, std::size_t first_row) {
           const __m512i inputs = _mm512_broadcast_i32x4(_mm_loadu_si128(
               reinterpret_cast<const __m128i*>(x + m * a.x_stride + g * 128 + (c * kFields + j) * 16)));
 #pragma GCC unroll 16
-          for (int b = 0; b < Blocks; ++b) acc[b][m] = _mm512_dpbusd_epi32(acc[b][m], inputs, weights[b]);
+          for (int b = 0; b < Blocks; ++b) {
+            acc[b][m][j % kChains] = _mm512_dpbusd_epi32(acc[b][m][j % kChains], inputs, weights[b]);
+          }
         }
       }
     }
@@ -79,7 +94,9 @@ void tile(const LowBitArgs& a, std::size_t block, std::size_t first_row) {
 #pragma GCC unroll 16
     for (int m = 0; m < M; ++m) {
       // Sum the four 32-bit parts of each lane, then gather the lanes' first elements.
-      __m512i s = _mm512_add_epi32(acc[b][m], _mm512_shuffle_epi32(acc[b][m], _MM_PERM_CDAB));
+      __m512i s = acc[b][m][0];
+      if constexpr (kChains == 2) s = _mm512_add_epi32(s, acc[b][m][1]);
+      s = _mm512_add_epi32(s, _mm512_shuffle_epi32(s, _MM_PERM_CDAB));
       s = _mm512_add_epi32(s, _mm512_shuffle_epi32(s, _MM_PERM_BADC));
       const __m512i lanes = _mm512_setr_epi32(0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
       __m128i sums = _mm512_castsi512_si128(_mm512_permutexvar_epi32(lanes, s));
@@ -94,10 +111,12 @@ void tile(const LowBitArgs& a, std::size_t block, std::size_t first_row) {
   }
 }
 
-/// One tile of M rows over all blocks, several blocks at a time while registers last.
+/// M rows over all blocks, several blocks at a time while registers last: 8 x 3 sums, 3 tables, 3
+/// weights and an input are 31 of 32.
 template <int Bits, int M>
 void rows_tile(const LowBitArgs& a, std::size_t first_row) {
-  constexpr int kBlocks = M <= 4 ? 4 : M <= 8 ? 2 : 1;
+  // A single row is bound by memory; one block after the other is read fastest.
+  constexpr int kBlocks = M == 1 ? 1 : M <= 5 ? 4 : 3;
   std::size_t block = a.first_block;
   for (; block + kBlocks <= a.last_block; block += kBlocks) tile<Bits, M, kBlocks>(a, block, first_row);
   for (; block < a.last_block; ++block) tile<Bits, M, 1>(a, block, first_row);
@@ -105,62 +124,44 @@ void rows_tile(const LowBitArgs& a, std::size_t first_row) {
 
 template <int Bits>
 void all_rows(const LowBitArgs& a) {
-  // Blocks of weights that stay in the first-level cache while every tile of rows passes.
-  constexpr std::size_t kBlocksPerPass = 8;
+  // Blocks of weights that stay in a near cache while every tile of rows passes.
+  constexpr std::size_t kBlocksPerPass = 12;
+  constexpr std::size_t kPassRows = 8;
+  const std::size_t passes = (a.rows + kPassRows - 1) / kPassRows;
   for (std::size_t start = a.first_block; start < a.last_block; start += kBlocksPerPass) {
     LowBitArgs pass = a;
     pass.first_block = start;
     pass.last_block = start + kBlocksPerPass < a.last_block ? start + kBlocksPerPass : a.last_block;
     std::size_t row = 0;
-    for (; row + 16 <= a.rows; row += 16) rows_tile<Bits, 16>(pass, row);
-    switch (a.rows - row) {
-      case 15:
-        rows_tile<Bits, 15>(pass, row);
-        break;
-      case 14:
-        rows_tile<Bits, 14>(pass, row);
-        break;
-      case 13:
-        rows_tile<Bits, 13>(pass, row);
-        break;
-      case 12:
-        rows_tile<Bits, 12>(pass, row);
-        break;
-      case 11:
-        rows_tile<Bits, 11>(pass, row);
-        break;
-      case 10:
-        rows_tile<Bits, 10>(pass, row);
-        break;
-      case 9:
-        rows_tile<Bits, 9>(pass, row);
-        break;
-      case 8:
-        rows_tile<Bits, 8>(pass, row);
-        break;
-      case 7:
-        rows_tile<Bits, 7>(pass, row);
-        break;
-      case 6:
-        rows_tile<Bits, 6>(pass, row);
-        break;
-      case 5:
-        rows_tile<Bits, 5>(pass, row);
-        break;
-      case 4:
-        rows_tile<Bits, 4>(pass, row);
-        break;
-      case 3:
-        rows_tile<Bits, 3>(pass, row);
-        break;
-      case 2:
-        rows_tile<Bits, 2>(pass, row);
-        break;
-      case 1:
-        rows_tile<Bits, 1>(pass, row);
-        break;
-      default:
-        break;
+    for (std::size_t i = 0; i < passes; ++i) {
+      const std::size_t rows = (a.rows - row + passes - i - 1) / (passes - i);
+      switch (rows) {
+        case 1:
+          rows_tile<Bits, 1>(pass, row);
+          break;
+        case 2:
+          rows_tile<Bits, 2>(pass, row);
+          break;
+        case 3:
+          rows_tile<Bits, 3>(pass, row);
+          break;
+        case 4:
+          rows_tile<Bits, 4>(pass, row);
+          break;
+        case 5:
+          rows_tile<Bits, 5>(pass, row);
+          break;
+        case 6:
+          rows_tile<Bits, 6>(pass, row);
+          break;
+        case 7:
+          rows_tile<Bits, 7>(pass, row);
+          break;
+        default:
+          rows_tile<Bits, 8>(pass, row);
+          break;
+      }
+      row += rows;
     }
   }
 }

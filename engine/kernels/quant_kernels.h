@@ -15,7 +15,6 @@ struct QuantKernels {
   LowBitFunction lowbit;
   /// Null: products of many rows go through `lowbit` too.
   void (*expand)(const LowBitArgs&, std::int8_t*);
-  /// Null: oneDNN multiplies int8 exactly here.
   Int8Function int8;
 };
 

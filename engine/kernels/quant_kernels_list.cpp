@@ -23,7 +23,7 @@ bool always() {
 
 constexpr QuantKernels kKernels[] = {
 #if defined(__x86_64__)
-    {"avx512", has_avx512vnni, lowbit_matmul_avx512vnni, lowbit_expand_avx512vnni, nullptr},
+    {"avx512", has_avx512vnni, lowbit_matmul_avx512vnni, lowbit_expand_avx512vnni, int8_matmul_avx512vnni},
     {"avx2", has_avx2, lowbit_matmul_avx2, nullptr, int8_matmul_avx2},
 #endif
     {"ref", always, lowbit_matmul_ref, nullptr, int8_matmul_ref},

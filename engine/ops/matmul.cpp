@@ -3,6 +3,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <map>
 #include <mutex>
@@ -261,6 +262,27 @@ void Linear::apply(const LinearInput& input_rows, Matrix y) const {
       }
     }
   }
+}
+
+void apply_together(const LinearInput& x, std::span<const LinearOutput> outputs) {
+  // More than any layer of the models has; the rest would run in a second region.
+  constexpr std::size_t kTogether = 4;
+  std::array<QuantizedLinear::Product, kTogether> products{};
+  std::size_t count = 0;
+  const auto flush = [&] {
+    if (count > 0) QuantizedLinear::apply_all(x.quantized(), {products.data(), count});
+    count = 0;
+  };
+  for (const LinearOutput& output : outputs) {
+    const Linear::Impl& impl = *output.linear->impl_;
+    if (!impl.quantized) {
+      output.linear->apply(x, output.y);
+      continue;
+    }
+    if (count == kTogether) flush();
+    products[count++] = {&*impl.quantized, output.y};
+  }
+  flush();
 }
 
 std::size_t Linear::in_size() const {

@@ -67,9 +67,20 @@ class Linear {
   std::size_t memory_bytes() const;
 
  private:
+  friend void apply_together(const LinearInput& x, std::span<const struct LinearOutput> outputs);
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
+
+/// One of several layers that read the same input.
+struct LinearOutput {
+  const Linear* linear = nullptr;
+  Matrix y;  ///< [rows, linear->out_size()]
+};
+
+/// Applies all of them, as Linear::apply would one after the other and with the same bits; those with
+/// quantised weights share one parallel region.
+void apply_together(const LinearInput& x, std::span<const LinearOutput> outputs);
 
 /// Number of threads for every operation of the engine (OpenMP's setting for the
 /// calling thread). n >= 1.

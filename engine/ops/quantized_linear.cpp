@@ -18,12 +18,26 @@ namespace reelfolio::engine::ops {
 
 namespace {
 
-/// Rows of x from which 4- and 2-bit weights are expanded to int8 once and multiplied by
-/// oneDNN, instead of being decoded again for every 16 rows.
-constexpr std::size_t kExpandFromRows = 96;
-/// Weight rows expanded and multiplied at a time: 1,024 x 2,560 bytes and the sums of 512
+/// Rows of x from which 4- and 2-bit weights are expanded to int8, a tile at a time, instead of
+/// being looked up again for every eight rows.
+constexpr std::size_t kExpandFromRows = 32;
+/// Rows of x from which oneDNN's AMX product beats the kernels' VNNI.
+constexpr std::size_t kAmxFromRows = 17;
+/// Weight rows expanded for oneDNN at a time: 1,024 x 2,560 bytes and the sums of 512
 /// rows fit in the last-level cache.
 constexpr std::size_t kSliceRows = 1024;
+/// Rows of x in one task at least, where several tasks share a tile: fewer would read the weights
+/// more often than they multiply them.
+constexpr std::size_t kTaskRows = 48;
+
+bool has_amx() {
+#if defined(__x86_64__)
+  // gcc 12 and clang 14 know the feature by different words; oneDNN knows what the system allows.
+  return dnnl::get_effective_cpu_isa() == dnnl::cpu_isa::avx512_core_amx;
+#else
+  return false;
+#endif
+}
 
 /// y = f32(sum - 128 * row_sum) * (row_scale * x_scale); `sums` [rows, sum_stride] are the
 /// products of the bytes of x, which carry +128.
@@ -126,6 +140,7 @@ class QuantizedLinear::Int8Product {
 };
 
 QuantizedLinear::QuantizedLinear(const quant::PackedMatrix& weights) : weights_(weights) {
+  if (!has_amx()) return;
   const quant::PackedShape& shape = weights.shape;
   const std::size_t rows =
       shape.format == quant::Format::int8 ? shape.padded_rows() : std::min(kSliceRows, shape.padded_rows());
@@ -137,99 +152,140 @@ QuantizedLinear& QuantizedLinear::operator=(QuantizedLinear&&) noexcept = defaul
 QuantizedLinear::~QuantizedLinear() = default;
 
 void QuantizedLinear::apply(const quant::QuantizedRows& x, Matrix y) const {
-  assert(x.cols == weights_.shape.in && y.cols == weights_.shape.out && x.rows == y.rows);
-  const kernels::QuantKernels& kernels = kernels::quant_kernels();
-  if (weights_.shape.format == quant::Format::int8) {
-    apply_int8(x, y);
-  } else if (x.rows >= kExpandFromRows && kernels.expand != nullptr && product_) {
-    apply_expanded(x, y);
-  } else {
-    apply_lowbit(x, y);
+  const Product product{this, y};
+  apply_all(x, {&product, 1});
+}
+
+bool QuantizedLinear::through_onednn(std::size_t rows) const {
+  return product_ && rows >= kAmxFromRows && kernels::quant_kernels().expand != nullptr;
+}
+
+void QuantizedLinear::apply_all(const quant::QuantizedRows& x, std::span<const Product> products) {
+  // Tasks of all products, counted through: a tile of weights with some of the rows.
+  std::size_t tiles = 0;
+  for (const Product& product : products) {
+    assert(x.cols == product.linear->weights_.shape.in &&
+           product.y.cols == product.linear->weights_.shape.out);
+    assert(x.rows == product.y.rows);
+    if (product.linear->through_onednn(x.rows)) {
+      product.linear->apply_onednn(x, product.y);
+    } else {
+      tiles += product.linear->weights_.shape.row_tiles();
+    }
+  }
+  if (tiles == 0 || x.rows == 0) return;
+  const auto threads = static_cast<std::size_t>(omp_get_max_threads());
+  const std::size_t most_parts = std::max<std::size_t>(1, x.rows / kTaskRows);
+  // Several tasks for each thread, so that one more or less does not matter.
+  const std::size_t parts = std::min(most_parts, (8 * threads + tiles - 1) / tiles);
+#pragma omp parallel for schedule(static)
+  for (std::ptrdiff_t task = 0; task < static_cast<std::ptrdiff_t>(tiles * parts); ++task) {
+    std::size_t tile = static_cast<std::size_t>(task) / parts;
+    const std::size_t part = static_cast<std::size_t>(task) % parts;
+    const std::size_t first_row = x.rows * part / parts;
+    const std::size_t rows = x.rows * (part + 1) / parts - first_row;
+    for (const Product& product : products) {
+      if (product.linear->through_onednn(x.rows)) continue;
+      const std::size_t count = product.linear->weights_.shape.row_tiles();
+      if (tile < count) {
+        product.linear->apply_tile(x, tile, first_row, rows, product.y);
+        break;
+      }
+      tile -= count;
+    }
   }
 }
 
-void QuantizedLinear::apply_int8(const quant::QuantizedRows& x, Matrix y) const {
+/// Rows [first_row, first_row + rows) of x with the 64 weight rows of one tile.
+void QuantizedLinear::apply_tile(const quant::QuantizedRows& x, std::size_t tile, std::size_t first_row,
+                                 std::size_t rows, Matrix y) const {
   const quant::PackedShape& shape = weights_.shape;
   const kernels::QuantKernels& kernels = kernels::quant_kernels();
-  if (kernels.int8 != nullptr || !product_) {
-    const kernels::Int8Function multiply = kernels.int8 != nullptr ? kernels.int8 : kernels::int8_matmul_ref;
-#pragma omp parallel for schedule(static)
-    for (std::ptrdiff_t tile = 0; tile < static_cast<std::ptrdiff_t>(shape.row_tiles()); ++tile) {
-      kernels::Int8Args args{};
-      args.input_tiles = shape.input_tiles();
-      args.weights = reinterpret_cast<const std::int8_t*>(weights_.codes);
-      args.row_scales = weights_.row_scales;
-      args.out = shape.out;
-      args.first_tile = static_cast<std::size_t>(tile);
-      args.last_tile = args.first_tile + 1;
-      args.rows = x.rows;
-      args.x = x.bytes.data();
-      args.x_stride = x.stride;
-      args.x_scales = x.scales.data();
-      args.y = y.data;
-      args.y_stride = y.stride;
-      multiply(args);
+  const bool is_int8 = shape.format == quant::Format::int8;
+  const bool expand = !is_int8 && rows >= kExpandFromRows && kernels.expand != nullptr;
+  const Matrix part = y.row_block(first_row, rows);
+  kernels::LowBitArgs low{};
+  if (!is_int8) {
+    constexpr std::size_t kBlocksPerTile = quant::kTileRows / quant::kRowsPerBlock;
+    low = lowbit_args(weights_);
+    low.first_block = tile * kBlocksPerTile;
+    low.last_block = expand ? low.first_block + kBlocksPerTile
+                            : std::min(low.first_block + kBlocksPerTile,
+                                       (shape.out + quant::kRowsPerBlock - 1) / quant::kRowsPerBlock);
+    low.rows = rows;
+    low.x = x.row(first_row);
+    low.x_stride = x.stride;
+    low.x_scales = x.scales.data() + first_row;
+    low.y = part.data;
+    low.y_stride = part.stride;
+    if (!expand) {
+      kernels.lowbit(low);
+      return;
     }
-    return;
   }
-  thread_local Scratch sum_scratch;
-  thread_local Scratch x_scratch;
-  // Rows whose sums stay in the cache until they are scaled.
-  const std::size_t chunk =
-      std::clamp<std::size_t>((std::size_t{1} << 20) / shape.padded_rows() / 32 * 32, 32, kMaxRows);
-  for (std::size_t first = 0; first < x.rows; first += chunk) {
-    const std::size_t rows = std::min(chunk, x.rows - first);
-    const std::size_t padded = bucket_rows(rows);
-    auto* sums = sum_scratch.get_array<std::int32_t>(padded * shape.padded_rows());
-    product_->at(padded).run(padded_input(x, first, rows, padded, x_scratch), weights_.codes, sums);
-    finish(sums, shape.padded_rows(), x, first, rows, weights_.row_scales, weights_.row_sums, shape.out, 0,
-           y);
+  kernels::Int8Args args{};
+  args.input_tiles = shape.input_tiles();
+  args.row_scales = weights_.row_scales;
+  args.row_sums = weights_.row_sums;
+  args.out = shape.out;
+  args.first_tile = tile;
+  args.last_tile = tile + 1;
+  args.rows = rows;
+  args.x = x.row(first_row);
+  args.x_stride = x.stride;
+  args.x_scales = x.scales.data() + first_row;
+  args.y = part.data;
+  args.y_stride = part.stride;
+  if (is_int8) {
+    args.weights = reinterpret_cast<const std::int8_t*>(weights_.codes);
+  } else {
+    thread_local Scratch scratch;
+    const std::size_t tile_bytes = shape.input_tiles() * quant::kTileBytes;
+    auto* levels = scratch.get_array<std::int8_t>(tile_bytes);
+    kernels.expand(low, levels);
+    // The scratch holds this tile alone: count its rows from there.
+    args.weights = levels;
+    args.row_scales += tile * quant::kTileRows;
+    args.row_sums += tile * quant::kTileRows;
+    args.out = std::min(quant::kTileRows, shape.out - tile * quant::kTileRows);
+    args.first_tile = 0;
+    args.last_tile = 1;
+    args.y += tile * quant::kTileRows;
   }
+  kernels.int8(args);
 }
 
-void QuantizedLinear::apply_lowbit(const quant::QuantizedRows& x, Matrix y) const {
-  const kernels::LowBitFunction multiply = kernels::quant_kernels().lowbit;
-  const std::size_t blocks = (weights_.shape.out + quant::kRowsPerBlock - 1) / quant::kRowsPerBlock;
-#pragma omp parallel
-  {
-    const auto threads = static_cast<std::size_t>(omp_get_num_threads());
-    const auto thread = static_cast<std::size_t>(omp_get_thread_num());
-    kernels::LowBitArgs args = lowbit_args(weights_);
-    args.first_block = blocks * thread / threads;
-    args.last_block = blocks * (thread + 1) / threads;
-    args.rows = x.rows;
-    args.x = x.bytes.data();
-    args.x_stride = x.stride;
-    args.x_scales = x.scales.data();
-    args.y = y.data;
-    args.y_stride = y.stride;
-    if (args.first_block < args.last_block) multiply(args);
-  }
-}
-
-void QuantizedLinear::apply_expanded(const quant::QuantizedRows& x, Matrix y) const {
+void QuantizedLinear::apply_onednn(const quant::QuantizedRows& x, Matrix y) const {
   constexpr std::size_t kBlocksPerTile = quant::kTileRows / quant::kRowsPerBlock;
   const quant::PackedShape& shape = weights_.shape;
+  const bool is_int8 = shape.format == quant::Format::int8;
   const auto expand = kernels::quant_kernels().expand;
-  const std::size_t slice_rows = std::min(kSliceRows, shape.padded_rows());
+  const std::size_t slice_rows = is_int8 ? shape.padded_rows() : std::min(kSliceRows, shape.padded_rows());
   const std::size_t tile_row_bytes = shape.input_tiles() * quant::kTileBytes;
   thread_local Scratch weight_scratch;
   thread_local Scratch sum_scratch;
   thread_local Scratch x_scratch;
-  auto* tiles = weight_scratch.get_array<std::int8_t>(slice_rows * shape.padded_inputs());
+  // Rows whose sums stay in the cache until they are scaled.
+  const std::size_t chunk =
+      std::clamp<std::size_t>((std::size_t{1} << 20) / slice_rows / 32 * 32, 32, kMaxRows);
   for (std::size_t first_column = 0; first_column < shape.out; first_column += slice_rows) {
     const std::size_t first_tile = first_column / quant::kTileRows;
     const std::size_t count = std::min(slice_rows / quant::kTileRows, shape.row_tiles() - first_tile);
+    const void* tiles = weights_.codes;
+    if (!is_int8) {
+      auto* expanded = weight_scratch.get_array<std::int8_t>(slice_rows * shape.padded_inputs());
 #pragma omp parallel for schedule(static)
-    for (std::ptrdiff_t tile = 0; tile < static_cast<std::ptrdiff_t>(count); ++tile) {
-      kernels::LowBitArgs args = lowbit_args(weights_);
-      args.first_block = (first_tile + tile) * kBlocksPerTile;
-      args.last_block = args.first_block + kBlocksPerTile;
-      expand(args, tiles + tile * tile_row_bytes);
+      for (std::ptrdiff_t tile = 0; tile < static_cast<std::ptrdiff_t>(count); ++tile) {
+        kernels::LowBitArgs args = lowbit_args(weights_);
+        args.first_block = (first_tile + tile) * kBlocksPerTile;
+        args.last_block = args.first_block + kBlocksPerTile;
+        expand(args, expanded + tile * tile_row_bytes);
+      }
+      tiles = expanded;
     }
     const std::size_t columns = std::min(count * quant::kTileRows, shape.out - first_column);
-    for (std::size_t first = 0; first < x.rows; first += kMaxRows) {
-      const std::size_t rows = std::min(kMaxRows, x.rows - first);
+    for (std::size_t first = 0; first < x.rows; first += chunk) {
+      const std::size_t rows = std::min(chunk, x.rows - first);
       const std::size_t padded = bucket_rows(rows);
       auto* sums = sum_scratch.get_array<std::int32_t>(padded * slice_rows);
       product_->at(padded).run(padded_input(x, first, rows, padded, x_scratch), tiles, sums);

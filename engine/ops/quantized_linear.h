@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <span>
 
 #include "engine/quant/activations.h"
 #include "engine/quant/packed_matrix.h"
@@ -11,10 +12,11 @@ namespace reelfolio::engine::ops {
 
 /// y = x W^T with int8, int4 or int2 weights and activations rounded to int8, one scale a row.
 ///
-/// Sums are exact integers, whichever kernel forms them: oneDNN (int8 weights; 4- and 2-bit
-/// weights expanded to int8 when there are many rows) or the kernels of engine/kernels. So
-/// the bits of a row depend on that row and the weights alone: not on the rows beside it, on
-/// threads, or on the processor.
+/// Sums are exact integers, whichever kernel forms them: those of engine/kernels, which beat oneDNN
+/// where VNNI is the fastest unit (tests/bench/int8_bench.cpp), or oneDNN for many rows where the
+/// processor has AMX. 4- and 2-bit weights are expanded to int8 when there are many rows. So the
+/// bits of a row depend on that row and the weights alone: not on the rows beside it, on threads,
+/// or on the processor.
 ///
 /// Refers to the packed arrays, which the owner keeps alive. One thread at a time; works on
 /// the OpenMP threads of the caller.
@@ -28,17 +30,27 @@ class QuantizedLinear {
   /// x from quant::quantize_rows, [rows, in]; y [rows, out], strides allowed.
   void apply(const quant::QuantizedRows& x, Matrix y) const;
 
+  /// One of several products of the same input.
+  struct Product {
+    const QuantizedLinear* linear = nullptr;
+    Matrix y;
+  };
+  /// All of them in one parallel region: threads that have done their share of a small matrix go
+  /// on to the next without waiting for the others.
+  static void apply_all(const quant::QuantizedRows& x, std::span<const Product> products);
+
   const quant::PackedMatrix& weights() const { return weights_; }
 
  private:
   class Int8Product;
 
-  void apply_int8(const quant::QuantizedRows& x, Matrix y) const;
-  void apply_lowbit(const quant::QuantizedRows& x, Matrix y) const;
-  void apply_expanded(const quant::QuantizedRows& x, Matrix y) const;
+  bool through_onednn(std::size_t rows) const;
+  void apply_onednn(const quant::QuantizedRows& x, Matrix y) const;
+  void apply_tile(const quant::QuantizedRows& x, std::size_t tile, std::size_t first_row, std::size_t rows,
+                  Matrix y) const;
 
   quant::PackedMatrix weights_;
-  std::shared_ptr<Int8Product> product_;  ///< null where oneDNN's int8 product is not exact
+  std::shared_ptr<Int8Product> product_;  ///< null where oneDNN's int8 product is not exact or not wanted
 };
 
 }  // namespace reelfolio::engine::ops
