@@ -29,7 +29,7 @@ struct HeadRows {
 struct AttentionKernel {
   std::string_view name;
   /// bf16: queries, keys, values and probabilities are rounded to bf16; sums and the
-  /// softmax are f32. f32: everything is.
+  /// softmax are f32. f32: everything is. int8: see attention_int8.inc.
   ops::WeightType type;
   /// Bytes of one packed block of keys or of values, a multiple of 64.
   std::size_t block_bytes;
@@ -43,11 +43,15 @@ struct AttentionKernel {
                  const std::byte* values, std::size_t num_keys, float* out, std::size_t out_stride);
 };
 
-/// The kernels of this build that the processor runs, best first; "ref" last.
+/// The floating-point kernels of this build that the processor runs, best first; "ref" last.
 std::vector<const AttentionKernel*> attention_kernels();
 
-/// The best kernel for a model with weights of `type`: any for bf16, an f32 kernel for
-/// f32. Where force_row_kernels chose a table, none beyond that table's instructions.
+/// Those of type int8, which all give the same bits; "int8_ref" last.
+std::vector<const AttentionKernel*> int8_attention_kernels();
+
+/// The best kernel for a model with weights of `type`: an int8 kernel for integers (that of
+/// quant_kernels() in use), a bf16 or f32 one for bf16, an f32 kernel for f32. Where force_row_kernels chose
+/// a table, none beyond that table's instructions.
 const AttentionKernel& best_attention_kernel(ops::WeightType type);
 
 }  // namespace reelfolio::engine::kernels

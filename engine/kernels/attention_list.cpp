@@ -1,13 +1,17 @@
 #include "engine/kernels/attention.h"
+#include "engine/kernels/quant_kernels.h"
 #include "engine/kernels/row_kernels.h"
 
 namespace reelfolio::engine::kernels {
 
 extern const AttentionKernel attention_ref;
+extern const AttentionKernel attention_int8_ref;
 #if defined(__x86_64__)
 extern const AttentionKernel attention_avx2;
 extern const AttentionKernel attention_avx512;
 extern const AttentionKernel attention_avx512_bf16;
+extern const AttentionKernel attention_int8_avx2;
+extern const AttentionKernel attention_int8_avx512vnni;
 #endif
 
 namespace {
@@ -32,6 +36,15 @@ const Entry kEntries[] = {
     {&attention_ref, "ref", [] { return true; }},
 };
 
+/// The int8 kernel that goes with a table of quant_kernels.h.
+const AttentionKernel& int8_kernel(std::string_view table) {
+#if defined(__x86_64__)
+  if (table == "avx512") return attention_int8_avx512vnni;
+  if (table == "avx2") return attention_int8_avx2;
+#endif
+  return attention_int8_ref;
+}
+
 }  // namespace
 
 std::vector<const AttentionKernel*> attention_kernels() {
@@ -42,7 +55,18 @@ std::vector<const AttentionKernel*> attention_kernels() {
   return kernels;
 }
 
+std::vector<const AttentionKernel*> int8_attention_kernels() {
+  std::size_t count = 0;
+  const QuantKernels* tables = quant_kernel_list(count);
+  std::vector<const AttentionKernel*> kernels;
+  for (std::size_t i = 0; i < count; ++i) {
+    if (tables[i].supported()) kernels.push_back(&int8_kernel(tables[i].name));
+  }
+  return kernels;
+}
+
 const AttentionKernel& best_attention_kernel(ops::WeightType type) {
+  if (ops::is_quantized(type)) return int8_kernel(quant_kernels().name);
   const std::string_view table = row_kernels().name;
   bool allowed = false;
   for (const Entry& entry : kEntries) {

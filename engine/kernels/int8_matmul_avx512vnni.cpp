@@ -9,9 +9,13 @@
 // 16 weight rows. Six rows of activations against those four registers are 24 sums; with the
 // weights and the broadcast input, 29 of 32 registers.
 //
-// Inputs are taken in segments, so that a segment of a tile's weights stays in the first-level
-// cache while all rows pass over it; the sums wait in memory in between. While one segment is
-// multiplied the next is fetched: all passes together touch each of its lines once.
+// Few rows: weights come from memory. Inputs are taken in segments, so that a segment of a tile's
+// weights stays in the first-level cache while all rows pass over it; the sums wait in memory in
+// between. While one segment is multiplied the next is fetched: all passes together touch each of
+// its lines once.
+//
+// Many rows: a tile's weights lie in the second-level cache, whose bandwidth is three times what six
+// rows at a time need, so sums stay in registers from the first input to the last.
 namespace reelfolio::engine::kernels {
 namespace {
 
@@ -19,8 +23,8 @@ constexpr int kVectors = 4;        // of 16 weight rows: a tile
 constexpr int kPassRows = 6;       // at most, of activations
 constexpr int kSegmentQuads = 64;  // 16 KiB of weights
 constexpr int kQuadBytes = 256;
-/// Rows that pass over a tile together: their sums take 12 KiB.
-constexpr int kChunkRows = 48;
+/// Most rows that are few.
+constexpr int kChunkRows = 24;
 
 /// Where a pass begins.
 struct Segment {
@@ -34,20 +38,24 @@ struct Segment {
 };
 
 /// R rows of x against one segment; fetches kFetch lines for each quad.
+///
+/// Not inlined: in one function with its other instances GCC 12 keeps the sums in memory.
 template <int R, int kFetch>
-void multiply(const Segment& s) {
+__attribute__((noinline)) void multiply(const Segment& s) {
+  const auto kept = static_cast<__mmask16>(s.first ? 0 : 0xFFFF);
   __m512i sum[R][kVectors];
 #pragma GCC unroll 6
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
-      sum[r][v] = s.first ? _mm512_setzero_si512() : _mm512_load_si512(s.sums + r * 64 + v * 16);
+      sum[r][v] = _mm512_maskz_load_epi32(kept, s.sums + r * 64 + v * 16);
     }
   }
   const std::int8_t* weights = s.weights;
   const std::uint8_t* x = s.x;
+  const std::size_t x_stride = s.x_stride;
   const char* next = s.next;
-  for (int q = 0; q < s.quads; ++q) {
+  for (int q = s.quads; q > 0; --q) {
     __m512i w[kVectors];
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) w[v] = _mm512_load_si512(weights + v * 64);
@@ -56,7 +64,7 @@ void multiply(const Segment& s) {
 #pragma GCC unroll 6
     for (int r = 0; r < R; ++r) {
       int four;
-      __builtin_memcpy(&four, x + static_cast<std::size_t>(r) * s.x_stride, 4);
+      __builtin_memcpy(&four, x + static_cast<std::size_t>(r) * x_stride, 4);
       const __m512i inputs = _mm512_set1_epi32(four);
 #pragma GCC unroll 4
       for (int v = 0; v < kVectors; ++v) sum[r][v] = _mm512_dpbusd_epi32(sum[r][v], inputs, w[v]);
@@ -135,31 +143,32 @@ void finish(const Int8Args& a, std::size_t tile, std::size_t first_row, int rows
 
 void int8_matmul_avx512vnni(const Int8Args& args) {
   alignas(64) std::int32_t sums[kChunkRows * 64];
+  const bool few = args.rows <= kChunkRows;
   const int quads = static_cast<int>(args.input_tiles) * 16;
+  const int segment_quads = few ? kSegmentQuads : quads;
+  const int chunk_rows = few ? kChunkRows : kPassRows;
   for (std::size_t tile = args.first_tile; tile < args.last_tile; ++tile) {
     const std::int8_t* weights = args.weights + tile * args.input_tiles * 4096;
-    for (std::size_t first_row = 0; first_row < args.rows; first_row += kChunkRows) {
+    for (std::size_t first_row = 0; first_row < args.rows;
+         first_row += static_cast<std::size_t>(chunk_rows)) {
       const std::size_t left = args.rows - first_row;
-      const int rows = left < kChunkRows ? static_cast<int>(left) : kChunkRows;
+      const int rows = left < static_cast<std::size_t>(chunk_rows) ? static_cast<int>(left) : chunk_rows;
       const int passes = (rows + kPassRows - 1) / kPassRows;
-      for (int quad = 0; quad < quads; quad += kSegmentQuads) {
+      for (int quad = 0; quad < quads; quad += segment_quads) {
         Segment segment{};
         segment.weights = weights + static_cast<std::size_t>(quad) * kQuadBytes;
         segment.x_stride = args.x_stride;
-        segment.quads = quads - quad < kSegmentQuads ? quads - quad : kSegmentQuads;
+        segment.quads = quads - quad < segment_quads ? quads - quad : segment_quads;
         segment.first = quad == 0;
         segment.next = reinterpret_cast<const char*>(segment.weights) + segment.quads * kQuadBytes;
-        int row = 0;
         for (int pass = 0; pass < passes; ++pass) {
-          const int pass_rows = (rows - row + passes - pass - 1) / (passes - pass);
-          // Later chunks of rows find the weights in a cache.
-          const int fetch = first_row == 0 ? fetched_lines(pass, passes) : 0;
+          const int row = pass * kPassRows;
+          const int fetch = few ? fetched_lines(pass, passes) : 0;
           segment.x = args.x + (first_row + static_cast<std::size_t>(row)) * args.x_stride +
                       static_cast<std::size_t>(quad) * 4;
           segment.sums = sums + row * 64;
-          multiply_rows(pass_rows, fetch, segment);
+          multiply_rows(rows - row < kPassRows ? rows - row : kPassRows, fetch, segment);
           segment.next += fetch * segment.quads * 64;
-          row += pass_rows;
         }
       }
       finish(args, tile, first_row, rows, sums);

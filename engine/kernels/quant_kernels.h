@@ -5,6 +5,7 @@
 
 #include "engine/kernels/int8_matmul.h"
 #include "engine/kernels/lowbit_matmul.h"
+#include "engine/kernels/round_row.h"
 
 namespace reelfolio::engine::kernels {
 
@@ -16,6 +17,7 @@ struct QuantKernels {
   /// Null: products of many rows go through `lowbit` too.
   void (*expand)(const LowBitArgs&, std::int8_t*);
   Int8Function int8;
+  RoundRowFunction round_row;
 };
 
 /// Best first, `ref` last; `count` receives the number.

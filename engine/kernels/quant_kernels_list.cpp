@@ -23,10 +23,11 @@ bool always() {
 
 constexpr QuantKernels kKernels[] = {
 #if defined(__x86_64__)
-    {"avx512", has_avx512vnni, lowbit_matmul_avx512vnni, lowbit_expand_avx512vnni, int8_matmul_avx512vnni},
-    {"avx2", has_avx2, lowbit_matmul_avx2, nullptr, int8_matmul_avx2},
+    {"avx512", has_avx512vnni, lowbit_matmul_avx512vnni, lowbit_expand_avx512vnni, int8_matmul_avx512vnni,
+     round_row_avx512},
+    {"avx2", has_avx2, lowbit_matmul_avx2, nullptr, int8_matmul_avx2, round_row_avx2},
 #endif
-    {"ref", always, lowbit_matmul_ref, nullptr, int8_matmul_ref},
+    {"ref", always, lowbit_matmul_ref, nullptr, int8_matmul_ref, round_row_ref},
 };
 
 const QuantKernels* best() {

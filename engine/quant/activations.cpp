@@ -2,45 +2,17 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
+#include "engine/kernels/quant_kernels.h"
 #include "engine/quant/lowbit.h"
 #include "engine/quant/rotation.h"
 
 namespace reelfolio::engine::quant {
 namespace {
 
-constexpr float kLargest = 127.0F;
-// Adding and subtracting 1.5 * 2^23 rounds to the nearest integer, ties to even, in plain
-// f32 arithmetic: no call, so the loop vectorises.
-constexpr float kRound = 12582912.0F;
-
 constexpr std::uint8_t kZero = 128;
-
-void quantize_row(std::span<float> row, std::uint8_t* out, std::size_t stride, float& scale) {
-  rotate_row(row);
-  float largest = 0.0F;
-  for (const float v : row) largest = std::max(largest, std::abs(v));
-  // max() drops NaN, a sum keeps it; infinity survives both.
-  float sum = 0.0F;
-  for (const float v : row) sum += v * 0.0F;
-  const bool finite = sum == 0.0F;
-  const float inverse = kLargest / largest;
-  std::fill(out, out + stride, kZero);
-  if (!finite) {
-    scale = std::numeric_limits<float>::quiet_NaN();
-    return;
-  }
-  if (!std::isfinite(inverse)) {  // zeros, or denormals that round to zero at any precision that matters
-    scale = 0.0F;
-    return;
-  }
-  scale = largest / kLargest;
-  for (std::size_t k = 0; k < row.size(); ++k) {
-    out[k] =
-        static_cast<std::uint8_t>(static_cast<std::int32_t>((row[k] * inverse + kRound) - kRound) + kZero);
-  }
-}
+/// Values below which waking other threads takes longer than rounding.
+constexpr std::size_t kAlone = 8192;
 
 }  // namespace
 
@@ -50,14 +22,22 @@ void quantize_rows(ConstMatrix x, QuantizedRows& out) {
   out.stride = (x.cols + kGroup - 1) / kGroup * kGroup;
   out.bytes.resize(out.rows * out.stride);
   out.scales.resize(out.rows);
-#pragma omp parallel
+  const kernels::RoundRowFunction round_row = kernels::quant_kernels().round_row;
+#pragma omp parallel if (x.rows > 1 && x.rows * x.cols > kAlone)
   {
-    std::vector<float> scratch(x.cols);
+    std::vector<float> rotated(x.cols);
+    kernels::RoundRowArgs args{};
+    args.n = x.cols;
+    args.block = rotation_block(x.cols);
+    args.signs = rotation_signs().data();
+    args.norm = 1.0F / std::sqrt(static_cast<float>(args.block));
+    args.rotated = rotated.data();
 #pragma omp for schedule(static)
     for (std::ptrdiff_t r = 0; r < static_cast<std::ptrdiff_t>(x.rows); ++r) {
-      const auto row = x.row(r);
-      std::copy(row.begin(), row.end(), scratch.begin());
-      quantize_row(scratch, out.bytes.data() + r * out.stride, out.stride, out.scales[r]);
+      args.x = x.row(r).data();
+      args.bytes = out.bytes.data() + r * out.stride;
+      std::fill(args.bytes + x.cols, args.bytes + out.stride, kZero);
+      out.scales[r] = round_row(args);
     }
   }
 }

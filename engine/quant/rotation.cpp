@@ -55,6 +55,10 @@ std::size_t rotation_block(std::size_t n) {
   return block;
 }
 
+std::span<const float> rotation_signs() {
+  return signs();
+}
+
 void rotate_row(std::span<float> row) {
   const std::size_t block = rotation_block(row.size());
   const float norm = 1.0F / std::sqrt(static_cast<float>(block));

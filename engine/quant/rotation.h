@@ -16,6 +16,9 @@ namespace reelfolio::engine::quant {
 /// 1 means that n is odd and rotation does nothing.
 std::size_t rotation_block(std::size_t n);
 
+/// The fixed signs of a block; shorter blocks take the first of them.
+std::span<const float> rotation_signs();
+
 /// Rotates one row in place, block by block. Weights (when packed) and activations (when
 /// quantised) both go through this one function. Sums in f32 in a fixed order: the same row
 /// gives the same bits on every machine. Throws nothing.

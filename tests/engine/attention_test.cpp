@@ -181,3 +181,35 @@ TEST_CASE("attention: the forced table of row kernels limits the choice") {
         kernels::attention_kernels().front()->name);
   CHECK(kernels::best_attention_kernel(ops::WeightType::f32).type == ops::WeightType::f32);
 }
+
+TEST_CASE("attention int8: every kernel gives the same bits, near the exact result, for any shapes") {
+  for (const std::size_t keys : {1U, 63U, 64U, 200U}) {
+    for (const std::size_t head_dim : {16U, 64U}) {
+      const std::size_t heads = 2;
+      const MatrixBuffer q = random_matrix(53, heads * head_dim, 1.0F, 11);
+      MatrixBuffer k = random_matrix(keys, heads * head_dim, 1.0F, 12);
+      const MatrixBuffer v = random_matrix(keys, heads * head_dim, 1.0F, 13);
+      // A channel far larger than the rest, as norms with uneven weights leave them.
+      for (std::size_t t = 0; t < keys; ++t) k.row(t)[3] *= 4.0F;
+      const MatrixBuffer exact = exact_attention(q.view(), k.view(), v.view(), heads);
+      const auto list = kernels::int8_attention_kernels();
+      REQUIRE(list.back()->name == "int8_ref");
+      const MatrixBuffer expected = run(*list.back(), q.view(), k.view(), v.view(), heads);
+      double error = 0;
+      double power = 0;
+      for (std::size_t r = 0; r < q.rows(); ++r) {
+        for (std::size_t c = 0; c < q.cols(); ++c) {
+          const double difference = expected.row(r)[c] - exact.row(r)[c];
+          error += difference * difference;
+          power += static_cast<double>(exact.row(r)[c]) * exact.row(r)[c];
+        }
+      }
+      INFO(keys << " keys of " << head_dim << ", relative error " << std::sqrt(error / power));
+      CHECK(std::sqrt(error / power) < 0.05);
+      for (const auto* kernel : list) {
+        INFO(kernel->name);
+        CHECK(worst_difference(run(*kernel, q.view(), k.view(), v.view(), heads), expected) == 0.0F);
+      }
+    }
+  }
+}
