@@ -88,6 +88,7 @@ bool add_parts(const std::vector<stages::Item>& items, bool hears, engine::Messa
 ExitCode ask_command(const AskFlags& flags) {
   const Environment environment = process_environment();
   const ProcessSettings settings = resolve(flags, environment);
+  use_kernels(settings);
   const Console console(settings.log_level);
   const AskModel model = resolve_model(flags, environment);
 

@@ -6,7 +6,9 @@ namespace reelfolio::cli {
 
 ExitCode bench_command(const BenchFlags& flags) {
   const Environment environment = process_environment();
-  const Console console(resolve(flags, environment).log_level);
+  const ProcessSettings settings = resolve(flags, environment);
+  use_kernels(settings);
+  const Console console(settings.log_level);
   const engine::BenchResult result =
       engine::run_bench(resolve_bench(flags, environment),
                         [&](std::string_view what) { console.info("measuring " + std::string(what)); });

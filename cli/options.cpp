@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "cli/cpu_count.h"
+#include "engine/kernels/force_kernels.h"
 #include "pipeline/error.h"
 #include "pipeline/names.h"
 #include "pipeline/param_values.h"
@@ -30,6 +31,7 @@ constexpr int kMaxThreads = 1024;
 constexpr int kMaxDecoders = 256;
 const std::vector<std::string> kPackedWeights = {"int8", "int4", "int2"};
 const std::vector<std::string> kWeights = {"bf16", "f32", "int8", "int4", "int2"};
+const std::vector<std::string> kKernels = {"auto", "avx512", "avx2", "ref"};
 const std::vector<std::string> kProgressModes = {"auto", "plain", "json", "none"};
 const std::vector<std::string> kLogLevels = {"error", "warning", "info", "debug"};
 
@@ -44,8 +46,8 @@ Examples:
   reelfolio ask photo.jpg "What is on the table?" --model gemma-4-E4B-it
 
 `reelfolio COMMAND --help` says more about a command.
-Variables: REELFOLIO_MODEL, _WEIGHTS, _OUTPUT, _THREADS, _DECODERS, _PROGRESS, _LOG_LEVEL and
-_PASSWORD_FILE stand for the flags of these names; flags win over them, and they win over the graph.)";
+Variables: REELFOLIO_MODEL, _WEIGHTS, _OUTPUT, _THREADS, _DECODERS, _KERNELS, _PROGRESS, _LOG_LEVEL
+and _PASSWORD_FILE stand for the flags of these names; flags win over them, and they win over the graph.)";
 
 constexpr const char* kRunExamples = R"(
 Examples:
@@ -176,6 +178,11 @@ void add_model(CLI::App& app, std::optional<std::string>& model, std::optional<s
   add_text(app, "--model", model, "DIR", "Model directory (Hugging Face layout)");
   add_text(app, "--weights", weights, "TYPE",
            "f32, bf16 (default), int8, int4 or int2: how weights are kept and multiplied");
+}
+
+void add_kernels(CLI::App& app, std::optional<std::string>& kernels) {
+  add_text(app, "--kernels", kernels, "SET",
+           "auto (default), avx512, avx2 or ref: instructions that the engine's own code uses");
 }
 
 void add_password_file(CLI::App& app, std::optional<std::string>& file) {
@@ -344,6 +351,7 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
                     "Print the resolved graph and what would be done with each input; write nothing");
   run_app->add_flag("--explain", run.explain, "Say of each input why it was done, skipped or failed");
   add_text(*run_app, "--progress", run.progress, "MODE", "auto (default), plain, json or none");
+  add_kernels(*run_app, run.kernels);
   add_logging(*run_app, run.log_level, run.quiet);
   add_password_file(*run_app, run.password_file);
   add_isolation(*run_app, run.isolate);
@@ -373,6 +381,7 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
               "Soft tokens a picture: 70, 140, 280, 560 or 1120 (default: by kind of file)");
   add_integer(*ask_app, "--max-tokens", max_tokens, 1, 131072, "Longest answer, in tokens (default 256)");
   ask_app->add_flag("--thinking", ask.thinking, "Let the model think first; its thoughts go to stderr");
+  add_kernels(*ask_app, ask.kernels);
   add_logging(*ask_app, ask.log_level, ask.quiet);
   add_password_file(*ask_app, ask.password_file);
   add_isolation(*ask_app, ask.isolate);
@@ -395,6 +404,7 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
       ->delimiter(',')
       ->allow_extra_args(false);
   bench_app->add_flag("--json", bench.json, "Print one JSON object instead of a table");
+  add_kernels(*bench_app, bench.kernels);
   add_logging(*bench_app, bench.log_level, bench.quiet);
 
   SchemaFlags schema;
@@ -502,6 +512,11 @@ int resolve_threads(const std::optional<int>& flag, const Environment& environme
   return static_cast<int>(parse_integer("REELFOLIO_THREADS", variable, 1, kMaxThreads));
 }
 
+std::string resolve_kernels(const std::optional<std::string>& flag, const Environment& environment) {
+  const Setting setting = flag_or_variable("--kernels", flag, "REELFOLIO_KERNELS", environment);
+  return setting.text ? check_choice(setting.name, *setting.text, kKernels) : kKernels.front();
+}
+
 LogLevel resolve_log_level(const std::optional<std::string>& flag, bool quiet,
                            const Environment& environment) {
   const Setting setting = flag_or_variable("--log-level", flag, "REELFOLIO_LOG_LEVEL", environment);
@@ -531,6 +546,7 @@ std::filesystem::path resolve_password_file(const std::optional<std::string>& fl
 ProcessSettings resolve(const RunFlags& flags, const Environment& environment) {
   ProcessSettings settings;
   settings.threads = resolve_threads(flags.threads, environment);
+  settings.kernels = resolve_kernels(flags.kernels, environment);
   settings.log_level = resolve_log_level(flags.log_level, flags.quiet, environment);
   settings.password_file = resolve_password_file(flags.password_file, environment);
   const Setting progress = flag_or_variable("--progress", flags.progress, "REELFOLIO_PROGRESS", environment);
@@ -547,6 +563,7 @@ ProcessSettings resolve(const RunFlags& flags, const Environment& environment) {
 ProcessSettings resolve(const AskFlags& flags, const Environment& environment) {
   ProcessSettings settings;
   settings.threads = resolve_threads(flags.threads, environment);
+  settings.kernels = resolve_kernels(flags.kernels, environment);
   settings.log_level = resolve_log_level(flags.log_level, flags.quiet, environment);
   settings.password_file = resolve_password_file(flags.password_file, environment);
   settings.progress = ProgressMode::none;
@@ -556,9 +573,16 @@ ProcessSettings resolve(const AskFlags& flags, const Environment& environment) {
 ProcessSettings resolve(const BenchFlags& flags, const Environment& environment) {
   ProcessSettings settings;
   settings.threads = resolve_threads(flags.threads, environment);
+  settings.kernels = resolve_kernels(flags.kernels, environment);
   settings.log_level = resolve_log_level(flags.log_level, flags.quiet, environment);
   settings.progress = ProgressMode::none;
   return settings;
+}
+
+void use_kernels(const ProcessSettings& settings) {
+  if (engine::kernels::force_kernels(settings.kernels)) return;
+  throw ConfigError("kernels " + pipeline::in_quotes(settings.kernels) +
+                    " need instructions that this processor lacks; auto takes the best that it has");
 }
 
 void apply_flags(pipeline::GraphSpec& spec, const RunFlags& flags, const Environment& environment) {

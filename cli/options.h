@@ -32,6 +32,7 @@ struct RunFlags {
   std::optional<std::string> model;
   std::optional<std::string> weights;
   std::vector<std::string> settings;  ///< "stage.key=value", in order
+  std::optional<std::string> kernels;
   std::optional<int> threads;
   std::optional<int> decoders;
   std::optional<std::size_t> limit;  ///< only the first so many inputs
@@ -61,6 +62,7 @@ struct AskFlags {
   std::string question;
   std::optional<std::string> model;
   std::optional<std::string> weights;
+  std::optional<std::string> kernels;
   std::optional<int> threads;
   std::optional<int> soft_tokens;
   int max_tokens = 256;
@@ -101,6 +103,7 @@ struct BenchFlags {
   std::optional<std::string> model;
   std::optional<std::string> synthetic;
   std::optional<std::string> weights;
+  std::optional<std::string> kernels;
   std::optional<int> threads;
   std::optional<int> repeats;
   std::vector<std::string> only;
@@ -136,6 +139,7 @@ CommandLine parse_command_line(int argc, const char* const* argv);
 struct ProcessSettings {
   int threads = 1;
   ProgressMode progress = ProgressMode::automatic;
+  std::string kernels = "auto";  ///< for engine::kernels::force_kernels
   LogLevel log_level = LogLevel::info;
   std::filesystem::path password_file;  ///< empty: none
 };
@@ -147,6 +151,10 @@ struct ShardFlag {
 };
 /// Throws ConfigError.
 ShardFlag parse_shard(const std::string& text);
+
+/// Makes the engine use the kernels that the settings name. Before any model is loaded. Throws
+/// ConfigError where this processor lacks them.
+void use_kernels(const ProcessSettings& settings);
 
 /// Throws ConfigError about a variable, named, that is no valid value.
 ProcessSettings resolve(const RunFlags& flags, const Environment& environment);

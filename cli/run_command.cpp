@@ -232,6 +232,7 @@ ExitCode exit_code(const pipeline::RunSummary& summary, const Interrupts& interr
 ExitCode run_command(const RunFlags& flags) {
   const Environment environment = process_environment();
   const ProcessSettings settings = resolve(flags, environment);
+  use_kernels(settings);
   const Console console(settings.log_level);
 
   pipeline::GraphSpec spec = pipeline::parse_graph_file(flags.graph);

@@ -5,6 +5,7 @@
 #include <string_view>
 #include <utility>
 
+#include "engine/cache_room.h"
 #include "engine/error.h"
 
 namespace reelfolio::engine {
@@ -53,6 +54,12 @@ bool Serving::take_groups() {
   return true;
 }
 
+/// Of prompt and answer, as far as the context goes.
+std::size_t Serving::most_positions(const Prompt& prompt, const Request& request) const {
+  return std::min(prompt.ids.size() + static_cast<std::size_t>(request.max_tokens),
+                  model_.config.text.max_position_embeddings);
+}
+
 void Serving::begin_group(RequestGroup given) {
   Group& group = groups_.emplace_back();
   group.given = std::move(given);
@@ -61,7 +68,17 @@ void Serving::begin_group(RequestGroup given) {
     std::size_t taken = 0;
     try {
       for (; taken < requests.size(); ++taken) {
-        group.text.add(model_, requests[taken]);
+        const std::size_t prompt = group.text.add(model_, requests[taken]);
+        try {
+          if (const auto available = available_memory_bytes()) {
+            require_cache_room(model_.decoder.kv_layout(),
+                               most_positions(group.text.prompts[prompt], requests[taken]), kRowsPerPass,
+                               *available);
+          }
+        } catch (const RequestError&) {
+          group.text.prompts.pop_back();
+          throw;
+        }
         group.asked.push_back({set, taken});
       }
     } catch (const RequestError& error) {
@@ -80,14 +97,12 @@ void Serving::begin_group(RequestGroup given) {
     groups_.pop_back();
     return;
   }
-  const std::size_t context = model_.config.text.max_position_embeddings;
   for (std::size_t i = 0; i < group.asked.size(); ++i) {
     Asked& asked = group.asked[i];
-    const std::size_t size = group.text.prompts[i].ids.size();
-    const int max_tokens = group.given.sets[asked.set][asked.request].max_tokens;
-    const std::size_t positions = std::min(size + static_cast<std::size_t>(max_tokens), context);
+    const Prompt& prompt = group.text.prompts[i];
+    const std::size_t positions = most_positions(prompt, group.given.sets[asked.set][asked.request]);
     asked.cache_bytes = model_.decoder.kv_layout().bytes_for(positions, kRowsPerPass);
-    answer_of(group, i).prompt_tokens = static_cast<int>(size);
+    answer_of(group, i).prompt_tokens = static_cast<int>(prompt.ids.size());
   }
   unanswered_ += group.asked.size();
   make_tree(group);

@@ -76,6 +76,7 @@ class Serving {
 
   bool take_groups();
   void begin_group(RequestGroup given);
+  std::size_t most_positions(const Prompt& prompt, const Request& request) const;
   void make_tree(Group& group);
   std::vector<Chunk> choose_chunks();
   bool has_place(const Asked& asked) const;

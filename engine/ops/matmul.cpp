@@ -170,7 +170,7 @@ struct Linear::Impl {
 };
 
 Linear::Linear(std::span<const std::byte> bytes, DType dtype, std::size_t out, std::size_t in,
-               WeightType type)
+               WeightType type, Sums sums)
     : impl_(std::make_unique<Impl>()) {
   assert(bytes.size() == out * in * dtype_bytes(dtype));
   assert(dtype == DType::f32 || dtype == DType::f16 || dtype == DType::bf16);
@@ -187,7 +187,7 @@ Linear::Linear(std::span<const std::byte> bytes, DType dtype, std::size_t out, s
     return;
   }
   impl.type = type == WeightType::bf16 ? Type::bf16 : Type::f32;
-  impl.kernel = shared_kernel(out, in, impl.type);
+  if (sums == Sums::fastest) impl.kernel = shared_kernel(out, in, impl.type);
   if (!impl.kernel) {
     impl.panels.emplace(bytes, dtype, out, in, type == WeightType::bf16);
     impl.packed_bytes = impl.panels->memory_bytes();

@@ -35,6 +35,10 @@ constexpr bool is_quantized(WeightType type) {
   return type != WeightType::f32 && type != WeightType::bf16;
 }
 
+/// How f32 and bf16 layers add: as oneDNN does where it is fastest, or one input after the other, which
+/// gives the same bits with all kernels that fuse multiplication and addition (avx512, avx2).
+enum class Sums { fastest, in_order };
+
 /// y = x W^T for a fixed W [out, in], kept in the memory layout that oneDNN picks for it, or
 /// in that of kernels/panel_matmul.h where oneDNN has no AVX-512 kernel or other row kernels
 /// than "avx512" are in use at construction.
@@ -46,7 +50,8 @@ class Linear {
  public:
   /// weights: `bytes` holds out*in elements of `dtype` (f32, f16 or bf16), row-major
   /// [out, in]; borrowed for the call, any alignment.
-  Linear(std::span<const std::byte> bytes, DType dtype, std::size_t out, std::size_t in, WeightType type);
+  Linear(std::span<const std::byte> bytes, DType dtype, std::size_t out, std::size_t in, WeightType type,
+         Sums sums = Sums::fastest);
   Linear(Linear&&) noexcept;
   Linear& operator=(Linear&&) noexcept;
   ~Linear();

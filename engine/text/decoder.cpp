@@ -74,11 +74,12 @@ struct TextDecoder::Impl {
   /// values are in the caches already.
   void layer(std::size_t index, const Batch& batch, Matrix x, ConstMatrix per_layer, bool keys_stored,
              const DecoderObserver& observer);
-  /// q of `input` against the stored keys and values, into work.branch.
-  void attention(std::size_t index, const Batch& batch, const ops::LinearInput& input,
-                 const DecoderObserver& observer);
-  /// Keys and values of one layer for the rows of `batch` into their caches.
-  void store_keys_values(std::size_t index, const Batch& batch, const ops::LinearInput& input);
+  /// work.q, the layer's projection, against the stored keys and values, into work.branch.
+  void attention(std::size_t index, const Batch& batch, const DecoderObserver& observer);
+  /// work.k and work.v, the projections of one layer for the rows of `batch`, normed into their caches.
+  void store_keys_values(std::size_t index, const Batch& batch);
+  /// work.k, work.v of one layer and, with `queries`, work.q.
+  void project(std::size_t index, const ops::LinearInput& input, bool queries, bool keys_values);
   /// x += RMSNorm(branch; weight)
   void add_normed(ConstVector weight, Matrix x);
 
@@ -127,15 +128,29 @@ void TextDecoder::Impl::per_layer_inputs(const Batch& batch, ConstMatrix x, std:
   }
 }
 
-void TextDecoder::Impl::store_keys_values(std::size_t index, const Batch& batch,
-                                          const ops::LinearInput& input) {
+void TextDecoder::Impl::project(std::size_t index, const ops::LinearInput& input, bool queries,
+                                bool keys_values) {
   const TextLayerConfig& shape = config.layers[index];
+  const TextLayerWeights& w = weights.layers[index];
+  const std::size_t rows = input.values().rows;
+  std::array<ops::LinearOutput, 3> outputs;
+  std::size_t count = 0;
+  if (queries) {
+    work.q.resize(rows, config.num_attention_heads * shape.head_dim);
+    outputs[count++] = {&w.q_proj(), work.q.view()};
+  }
+  if (keys_values) {
+    work.k.resize(rows, shape.num_key_value_heads * shape.head_dim);
+    work.v.resize(rows, shape.num_key_value_heads * shape.head_dim);
+    outputs[count++] = {&w.k_proj(), work.k.view()};
+    outputs[count++] = {&w.v_proj(), work.v.view()};
+  }
+  ops::apply_together(input, std::span(outputs).first(count));
+}
+
+void TextDecoder::Impl::store_keys_values(std::size_t index, const Batch& batch) {
   const TextLayerWeights& layer_weights = weights.layers[index];
-  const std::size_t heads = shape.num_key_value_heads;
-  work.k.resize(input.values().rows, heads * shape.head_dim);
-  work.v.resize(input.values().rows, heads * shape.head_dim);
-  layer_weights.k_proj().apply(input, work.k.view());
-  layer_weights.v_proj().apply(input, work.v.view());
+  const std::size_t heads = config.layers[index].num_key_value_heads;
   ops::rms_norm_heads(work.k.view(), heads, layer_weights.k_norm, config.rms_norm_eps, work.k.view());
   ops::rope_heads(work.k.view(), heads, ropes[index], batch.positions);
   ops::rms_norm_heads(work.v.view(), heads, {}, config.rms_norm_eps, work.v.view());
@@ -149,13 +164,10 @@ void TextDecoder::Impl::store_keys_values(std::size_t index, const Batch& batch,
   }
 }
 
-void TextDecoder::Impl::attention(std::size_t index, const Batch& batch, const ops::LinearInput& input,
-                                  const DecoderObserver& observer) {
+void TextDecoder::Impl::attention(std::size_t index, const Batch& batch, const DecoderObserver& observer) {
   const TextLayerConfig& shape = config.layers[index];
   const TextLayerWeights& layer_weights = weights.layers[index];
-  const std::size_t rows = input.values().rows;
-  work.q.resize(rows, config.num_attention_heads * shape.head_dim);
-  layer_weights.q_proj().apply(input, work.q.view());
+  const std::size_t rows = work.q.rows();
   ops::rms_norm_heads(work.q.view(), config.num_attention_heads, layer_weights.q_norm, config.rms_norm_eps,
                       work.q.view());
   ops::rope_heads(work.q.view(), config.num_attention_heads, ropes[index], batch.positions);
@@ -181,8 +193,10 @@ void TextDecoder::Impl::layer(std::size_t index, const Batch& batch, Matrix x, C
   ops::rms_norm(x, w.input_layernorm, eps, work.hidden.view());
   {
     const ops::LinearInput input(std::as_const(work.hidden).view());
-    if (w.own_kv && !keys_stored) store_keys_values(index, batch, input);
-    attention(index, batch, input, observer);
+    const bool keys_values = w.own_kv && !keys_stored;
+    project(index, input, true, keys_values);
+    if (keys_values) store_keys_values(index, batch);
+    attention(index, batch, observer);
   }
   add_normed(w.post_attention_layernorm, x);
 
@@ -191,8 +205,8 @@ void TextDecoder::Impl::layer(std::size_t index, const Batch& batch, Matrix x, C
   const std::size_t width = config.layers[index].intermediate_size;
   work.gate.resize(x.rows, width);
   work.up.resize(x.rows, width);
-  w.gate_proj().apply(h, work.gate.view());
-  w.up_proj().apply(h, work.up.view());
+  ops::apply_together(h, std::array{ops::LinearOutput{&w.gate_proj(), work.gate.view()},
+                                    ops::LinearOutput{&w.up_proj(), work.up.view()}});
   ops::gelu_tanh_mul(std::as_const(work.gate).view(), std::as_const(work.up).view(), work.gate.view());
   w.down_proj().apply(std::as_const(work.gate).view(), work.branch.view());
   add_normed(w.post_feedforward_layernorm, x);
@@ -301,7 +315,8 @@ void TextDecoder::forward(std::span<const SequenceStep> steps, MatrixBuffer& log
     work.hidden.resize(batch.rows(), hidden);
     ops::rms_norm(std::as_const(work.x).view(), impl.weights.layers[whole_layers].input_layernorm,
                   config.rms_norm_eps, work.hidden.view());
-    impl.store_keys_values(whole_layers, batch, ops::LinearInput(std::as_const(work.hidden).view()));
+    impl.project(whole_layers, ops::LinearInput(std::as_const(work.hidden).view()), false, true);
+    impl.store_keys_values(whole_layers, batch);
   }
   logits.resize(late.rows(), config.vocab_size);
   if (late.rows() > 0) {

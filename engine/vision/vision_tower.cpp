@@ -46,6 +46,13 @@ class Loader {
     return load_linear(checkpoint_, name, out, in, type);
   }
 
+  /// Integer weights promise the same bits on all processors, for which this layer's sums need an order.
+  Linear patch_projection(const std::string& name, std::size_t out, std::size_t in) const {
+    const TensorView& tensor = checkpoint_.require(name, {out, in});
+    return Linear(tensor.bytes, tensor.dtype, out, in, WeightType::f32,
+                  ops::is_quantized(type_) ? ops::Sums::in_order : ops::Sums::fastest);
+  }
+
   ClippedLinear clipped_linear(const std::string& name, std::size_t out, std::size_t in) const {
     if (clipped_) return load_clipped_linear(checkpoint_, name, out, in, type_);
     return {linear(name + ".linear.weight", out, in, type_), {}};
@@ -162,8 +169,8 @@ struct VisionTower::Impl {
       : config(*model.vision),
         text_hidden_size(model.text.hidden_size),
         // A thousandth of the work, and every later value rests on it: f32 always.
-        input_proj(load.linear(std::string(kTower) + "patch_embedder.input_proj.weight", config.hidden_size,
-                               kPatchValues, WeightType::f32)),
+        input_proj(load.patch_projection(std::string(kTower) + "patch_embedder.input_proj.weight",
+                                         config.hidden_size, kPatchValues)),
         projection(load.linear("model.embed_vision.embedding_projection.weight", text_hidden_size,
                                config.hidden_size, type)),
         attention(&kernels::best_attention_kernel(type)),

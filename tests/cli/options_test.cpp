@@ -4,6 +4,8 @@
 #include <variant>
 
 #include "cli/cpu_count.h"
+#include "engine/kernels/quant_kernels.h"
+#include "engine/kernels/row_kernels.h"
 #include "pipeline/error.h"
 #include "tests/support/catch.h"
 
@@ -191,6 +193,23 @@ TEST_CASE("options: flags and variables that the graph does not hold") {
   CHECK(typed.log_level == LogLevel::error);
   CHECK(typed.password_file == "/dev/zero");
   CHECK(resolve(flags, variables({})).threads == usable_cpus());
+}
+
+TEST_CASE("options: --kernels wins over its variable, and forces the kernels that it names") {
+  const auto flags = parse_as<RunFlags>({"run", "g.yaml", "--kernels", "ref"});
+  const Environment variable = variables({{"REELFOLIO_KERNELS", "avx2"}});
+  CHECK(resolve(flags, variable).kernels == "ref");
+  CHECK(resolve(parse_as<RunFlags>({"run", "g.yaml"}), variable).kernels == "avx2");
+  CHECK(resolve(parse_as<RunFlags>({"run", "g.yaml"}), variables({})).kernels == "auto");
+  CHECK(config_error([&] {
+          resolve(parse_as<RunFlags>({"run", "g.yaml", "--kernels", "neon"}), variable);
+        }) == "--kernels is 'neon', expected auto, avx512, avx2 or ref");
+  const std::string best = reelfolio::engine::kernels::quant_kernels().name;
+  use_kernels(resolve(flags, variable));
+  CHECK(std::string(reelfolio::engine::kernels::quant_kernels().name) == "ref");
+  CHECK(std::string(reelfolio::engine::kernels::row_kernels().name) == "ref");
+  use_kernels({});
+  CHECK(std::string(reelfolio::engine::kernels::quant_kernels().name) == best);
 }
 
 TEST_CASE("options: a password file that cannot be read is refused under the name that gave it") {

@@ -7,6 +7,9 @@
 #include <utility>
 #include <vector>
 
+#include "engine/cache_room.h"
+#include "engine/error.h"
+#include "engine/kernels/force_kernels.h"
 #include "engine/kernels/quant_kernels.h"
 #include "engine/kernels/row_kernels.h"
 #include "engine/ops/matmul.h"
@@ -364,6 +367,32 @@ TEST_CASE("sliding layers keep the window, full layers everything, within the bo
   CHECK(cache.memory_bytes() == 16 * full + pages_of_window * sliding);
 }
 
+TEST_CASE("a full context of E4B has a known size, and is refused with the numbers where memory is short") {
+  // 24 layers with keys of their own, every sixth full: two heads of 256, or 512, keys and values in bf16.
+  text::KvLayout layout;
+  layout.sliding_window = 512;
+  layout.type = text::KvType::bf16;
+  for (std::size_t i = 0; i < 24; ++i) {
+    const bool full = i % 6 == 5;
+    layout.layers.push_back({full ? LayerType::full : LayerType::sliding, 2, full ? 512U : 256U});
+  }
+  const std::uint64_t full = 4ULL * 2 * 2 * 512 * 2 * 131072;
+  const std::uint64_t sliding = 20ULL * 2 * 2 * 256 * 2 * (512 + 512 + text::kPagePositions);
+  CHECK(layout.bytes_for(131072, 512) == full + sliding);
+  CHECK_NOTHROW(require_cache_room(layout, 131072, 512, full + sliding));
+  std::string message;
+  try {
+    require_cache_room(layout, 131072, 512, 1'000'000'000);
+  } catch (const RequestError& error) {
+    message = error.what();
+  }
+  CHECK(message ==
+        "131072 tokens of prompt and answer need " + std::to_string(full + sliding) +
+            " bytes for keys and values, 1000000000 bytes of memory are available; shorten the prompt "
+            "or lower max_tokens");
+  CHECK(available_memory_bytes().value_or(1) > 0);
+}
+
 TEST_CASE("rounded weights stay as close to f32 as their type allows") {
   // The tiny models have layers 16 to 128 wide, where rounding errors average out far less
   // than at full size; int2 is there to run, not to be right.
@@ -409,6 +438,24 @@ TEST_CASE("quantised weights give the same bits with every kernel of this proces
       INFO(ops::weight_type_name(type) << " " << name);
       CHECK(same_bits(model.logits_in_chunks(ids, 100), expected));
     }
+  }
+}
+
+TEST_CASE("models with integer weights give the same bits with AVX2 as with AVX-512") {
+  struct Restore {
+    ~Restore() { kernels::force_kernels("auto"); }
+  } restore;
+  if (!kernels::force_kernels("avx512") || !kernels::force_kernels("avx2")) return;
+  const auto kit = golden_kits("text").front();
+  const auto ids = invented_ids(150);
+  for (const auto type : {ops::WeightType::int8, ops::WeightType::int4, ops::WeightType::int2}) {
+    const auto logits = [&](const char* names) {
+      REQUIRE(kernels::force_kernels(names));
+      Model model(kit, type);
+      return model.logits_in_chunks(ids, 64);
+    };
+    INFO(ops::weight_type_name(type));
+    CHECK(same_bits(logits("avx512"), logits("avx2")));
   }
 }
 

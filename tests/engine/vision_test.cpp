@@ -13,6 +13,8 @@
 
 #include "engine/config.h"
 #include "engine/error.h"
+#include "engine/kernels/force_kernels.h"
+#include "engine/kernels/row_kernels.h"
 #include "engine/ops/matmul.h"
 #include "engine/safetensors.h"
 #include "engine/vision/preprocess.h"
@@ -270,20 +272,51 @@ TEST_CASE("vision golden: bf16 weights stay close to the reference in direction"
   }
 }
 
+TEST_CASE("vision golden: integer weights stay close in direction, with the same bits on all processors") {
+  struct Restore {
+    ~Restore() { kernels::force_kernels("auto"); }
+  } restore;
+  for (const fs::path& kit : kits()) {
+    const GoldenFile golden(kit / "golden" / "vision.safetensors");
+    const json entries = golden_json(kit / "golden" / "vision.json");
+    const RgbImage picture = read_png(kit / "golden" / entries[0].at("file").get<std::string>());
+    const auto encode = [&](const char* names) {
+      REQUIRE(kernels::force_kernels(names));
+      const vision::VisionTower tower(load_model_config(kit / "model"), Checkpoint::open(kit / "model"),
+                                      ops::WeightType::int8);
+      return run(tower, vision::preprocess_image(picture, entries[0].at("max_soft_tokens"), false));
+    };
+    const Steps best = encode("auto");
+    for (const auto& [name, values] : best.values) {
+      const double similarity = cosine(values, golden.values<float>("0." + name));
+      CAPTURE(kit.string(), name, similarity);
+      CHECK(similarity >= 0.99);
+    }
+    // Of the plain loops only the integer sums are the same: elsewhere they round products too.
+    if (std::string(kernels::row_kernels().name) != "avx512") continue;
+    const Steps avx2 = encode("avx2");
+    CHECK(std::string(kernels::row_kernels().name) == "avx2");
+    for (const auto& [name, values] : best.values) {
+      CAPTURE(kit.string(), name);
+      CHECK(values == avx2.values.at(name));
+    }
+  }
+}
+
 TEST_CASE("vision: the number of threads does not change a bit") {
   VisionShape shape;
   shape.hidden_size = 128;
   shape.head_dim = 64;
   const auto tensors = reelfolio::test::vision_tensors(shape, 1);
   const int before = ops::num_threads();
-  for (const auto type : {ops::WeightType::f32, ops::WeightType::bf16}) {
+  for (const auto type : {ops::WeightType::f32, ops::WeightType::bf16, ops::WeightType::int8}) {
     Synthetic model(reelfolio::test::vision_model_config(shape), tensors, type);
     ops::set_num_threads(1);
     const auto image = vision::preprocess_image(test_picture(200, 130), 70, false);
     const Steps one = run(model.tower, image);
     for (const int threads : {2, 3}) {
       ops::set_num_threads(threads);
-      CAPTURE(threads, type == ops::WeightType::bf16);
+      CAPTURE(threads, ops::weight_type_name(type));
       const auto again = vision::preprocess_image(test_picture(200, 130), 70, false);
       CHECK(dense(again.patches.view()) == dense(image.patches.view()));
       const Steps steps = run(model.tower, again);
