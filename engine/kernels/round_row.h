@@ -8,7 +8,8 @@
 namespace reelfolio::engine::kernels {
 
 struct RoundRowArgs {
-  const float* x;  ///< [n]
+  const float* x;   ///< [n]
+  float low, high;  ///< x is limited to these first; infinite ones do nothing
   std::size_t n;
   std::size_t block;    ///< of the rotation: a power of two up to 256 that divides n
   const float* signs;   ///< [block] of +1 and -1

@@ -45,7 +45,7 @@ struct ClippedOutput {
 };
 
 /// Every output of layers that read the same x, which is clamped and rounded once for layers with equal
-/// input bounds. The bits are those of ClippedLinear::apply.
+/// input bounds; quantised ones share a parallel region. The bits are those of ClippedLinear::apply.
 void apply_clipped(ConstMatrix x, std::span<const ClippedOutput> outputs);
 
 }  // namespace reelfolio::engine::ops

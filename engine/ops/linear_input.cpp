@@ -17,6 +17,8 @@ std::vector<std::unique_ptr<quant::QuantizedRows>>& spare_buffers() {
 
 LinearInput::LinearInput(ConstMatrix x) : x_(x) {}
 
+LinearInput::LinearInput(ConstMatrix x, float low, float high) : x_(x), low_(low), high_(high) {}
+
 LinearInput::~LinearInput() {
   if (quantized_) spare_buffers().push_back(std::move(quantized_));
 }
@@ -30,7 +32,7 @@ const quant::QuantizedRows& LinearInput::quantized() const {
       quantized_ = std::move(spare.back());
       spare.pop_back();
     }
-    quant::quantize_rows(x_, *quantized_);
+    quant::quantize_rows(x_, low_, high_, *quantized_);
   }
   return *quantized_;
 }

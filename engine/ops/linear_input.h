@@ -1,5 +1,6 @@
 #pragma once
 
+#include <limits>
 #include <memory>
 
 #include "engine/quant/activations.h"
@@ -14,6 +15,8 @@ namespace reelfolio::engine::ops {
 class LinearInput {
  public:
   explicit LinearInput(ConstMatrix x);
+  /// x limited to low .. high, for quantised layers only.
+  LinearInput(ConstMatrix x, float low, float high);
   ~LinearInput();
   LinearInput(const LinearInput&) = delete;
   LinearInput& operator=(const LinearInput&) = delete;
@@ -23,6 +26,8 @@ class LinearInput {
 
  private:
   ConstMatrix x_;
+  float low_ = -std::numeric_limits<float>::infinity();
+  float high_ = std::numeric_limits<float>::infinity();
   mutable std::unique_ptr<quant::QuantizedRows> quantized_;
 };
 

@@ -280,7 +280,7 @@ void apply_together(const LinearInput& x, std::span<const LinearOutput> outputs)
       continue;
     }
     if (count == kTogether) flush();
-    products[count++] = {&*impl.quantized, output.y};
+    products[count++] = {&*impl.quantized, output.y, output.low, output.high};
   }
   flush();
 }

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <span>
@@ -81,6 +82,9 @@ class Linear {
 struct LinearOutput {
   const Linear* linear = nullptr;
   Matrix y;  ///< [rows, linear->out_size()]
+  /// Quantised layers: y is limited to low .. high.
+  float low = -std::numeric_limits<float>::infinity();
+  float high = std::numeric_limits<float>::infinity();
 };
 
 /// Applies all of them, as Linear::apply would one after the other and with the same bits; those with

@@ -11,6 +11,8 @@
 
 #include "engine/aligned_memory.h"
 #include "engine/kernels/quant_kernels.h"
+#include "engine/kernels/row_kernels.h"
+#include "engine/ops/activation.h"
 #include "engine/ops/onednn.h"
 #include "engine/quant/lowbit.h"
 
@@ -169,6 +171,7 @@ void QuantizedLinear::apply_all(const quant::QuantizedRows& x, std::span<const P
     assert(x.rows == product.y.rows);
     if (product.linear->through_onednn(x.rows)) {
       product.linear->apply_onednn(x, product.y);
+      if (product.limited()) clamp(product.y, product.low, product.high, product.y);
     } else {
       tiles += product.linear->weights_.shape.row_tiles();
     }
@@ -189,10 +192,22 @@ void QuantizedLinear::apply_all(const quant::QuantizedRows& x, std::span<const P
       const std::size_t count = product.linear->weights_.shape.row_tiles();
       if (tile < count) {
         product.linear->apply_tile(x, tile, first_row, rows, product.y);
+        limit_tile(product, tile, first_row, rows);
         break;
       }
       tile -= count;
     }
+  }
+}
+
+void QuantizedLinear::limit_tile(const Product& product, std::size_t tile, std::size_t first_row,
+                                 std::size_t rows) {
+  if (!product.limited()) return;
+  const std::size_t column = tile * quant::kTileRows;
+  const std::size_t columns = std::min(quant::kTileRows, product.y.cols - column);
+  for (std::size_t r = first_row; r < first_row + rows; ++r) {
+    float* y = product.y.data + r * product.y.stride + column;
+    kernels::row_kernels().clamp(y, product.low, product.high, y, columns);
   }
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <limits>
 #include <memory>
 #include <span>
 
@@ -34,6 +35,12 @@ class QuantizedLinear {
   struct Product {
     const QuantizedLinear* linear = nullptr;
     Matrix y;
+    float low = -std::numeric_limits<float>::infinity();  ///< y is limited to low .. high
+    float high = std::numeric_limits<float>::infinity();
+
+    bool limited() const {
+      return low > -std::numeric_limits<float>::infinity() || high < std::numeric_limits<float>::infinity();
+    }
   };
   /// All of them in one parallel region: threads that have done their share of a small matrix go
   /// on to the next without waiting for the others.
@@ -45,6 +52,7 @@ class QuantizedLinear {
   class Int8Product;
 
   bool through_onednn(std::size_t rows) const;
+  static void limit_tile(const Product& product, std::size_t tile, std::size_t first_row, std::size_t rows);
   void apply_onednn(const quant::QuantizedRows& x, Matrix y) const;
   void apply_tile(const quant::QuantizedRows& x, std::size_t tile, std::size_t first_row, std::size_t rows,
                   Matrix y) const;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "engine/kernels/quant_kernels.h"
 #include "engine/quant/lowbit.h"
@@ -17,6 +18,11 @@ constexpr std::size_t kAlone = 8192;
 }  // namespace
 
 void quantize_rows(ConstMatrix x, QuantizedRows& out) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  quantize_rows(x, -kInfinity, kInfinity, out);
+}
+
+void quantize_rows(ConstMatrix x, float low, float high, QuantizedRows& out) {
   out.rows = x.rows;
   out.cols = x.cols;
   out.stride = (x.cols + kGroup - 1) / kGroup * kGroup;
@@ -28,6 +34,8 @@ void quantize_rows(ConstMatrix x, QuantizedRows& out) {
     std::vector<float> rotated(x.cols);
     kernels::RoundRowArgs args{};
     args.n = x.cols;
+    args.low = low;
+    args.high = high;
     args.block = rotation_block(x.cols);
     args.signs = rotation_signs().data();
     args.norm = 1.0F / std::sqrt(static_cast<float>(args.block));

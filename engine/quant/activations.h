@@ -28,5 +28,7 @@ struct QuantizedRows {
 /// nearest, ties to even. Each row depends on itself alone. Rows with NaN or infinity give
 /// scale NaN, so that the product shows it. Uses the engine's OpenMP threads.
 void quantize_rows(ConstMatrix x, QuantizedRows& out);
+/// The same for x limited to low .. high, element by element.
+void quantize_rows(ConstMatrix x, float low, float high, QuantizedRows& out);
 
 }  // namespace reelfolio::engine::quant

@@ -1,6 +1,7 @@
 #include "engine/vision/vision_tower.h"
 
 #include <algorithm>
+#include <array>
 #include <cassert>
 #include <cmath>
 #include <string>
@@ -268,9 +269,9 @@ void VisionTower::Impl::attend(const Layer& layer, const RotationTable& table, s
     const Matrix value = v.view().row_block(first, count);
     hidden.resize(count, config.hidden_size);
     ops::rms_norm(x.view().row_block(first, count), layer.input_norm, eps, hidden.view());
-    layer.q_proj.apply(hidden.view(), query);
-    layer.k_proj.apply(hidden.view(), key);
-    layer.v_proj.apply(hidden.view(), value);
+    ops::apply_clipped(hidden.view(), std::array{ops::ClippedOutput{&layer.q_proj, query},
+                                                 ops::ClippedOutput{&layer.k_proj, key},
+                                                 ops::ClippedOutput{&layer.v_proj, value}});
     ops::rms_norm_heads(query, heads, layer.q_norm, eps, query);
     ops::rms_norm_heads(key, heads, layer.k_norm, eps, key);
     ops::rms_norm_heads(value, heads, {}, eps, value);
@@ -296,8 +297,8 @@ void VisionTower::Impl::finish_layer(const Layer& layer) {
     ops::add(stream, branch.view(), stream);
 
     ops::rms_norm(stream, layer.pre_feedforward_norm, eps, hidden.view());
-    layer.gate_proj.apply(hidden.view(), gate.view());
-    layer.up_proj.apply(hidden.view(), up.view());
+    ops::apply_clipped(hidden.view(), std::array{ops::ClippedOutput{&layer.gate_proj, gate.view()},
+                                                 ops::ClippedOutput{&layer.up_proj, up.view()}});
     ops::gelu_tanh_mul(gate.view(), up.view(), gate.view());
     layer.down_proj.apply(gate.view(), branch.view());
     ops::rms_norm(branch.view(), layer.post_feedforward_norm, eps, branch.view());
