@@ -5,6 +5,7 @@
 #include <set>
 #include <string_view>
 
+#include "engine/constraint/constraint.h"
 #include "stages/error.h"
 #include "stages/nearest_name.h"
 
@@ -37,6 +38,11 @@ AnswerType AnswerType::choices(const std::vector<std::string>& texts, const std:
   }
   if (choices.size() < 2) throw ParamError(param, "expected two choices or more");
   type.form_ += ".";
+  try {
+    type.constraint_ = engine::Constraint::choices(choices);
+  } catch (const engine::ConstraintError& error) {
+    throw ParamError(param, error.what());
+  }
   return type;
 }
 
@@ -56,12 +62,15 @@ AnswerType AnswerType::parse(const std::string& written, const std::string& para
   if (name == "integer") {
     type.kind_ = Kind::integer;
     type.form_ = "Answer with a whole number, in digits.";
+    type.constraint_ = engine::Constraint::plain(engine::Constraint::PlainType::integer);
   } else if (name == "number") {
     type.kind_ = Kind::number;
     type.form_ = "Answer with a number, in digits.";
+    type.constraint_ = engine::Constraint::plain(engine::Constraint::PlainType::number);
   } else if (name == "boolean") {
     type.kind_ = Kind::boolean;
     type.form_ = "Answer with true or false.";
+    type.constraint_ = engine::Constraint::plain(engine::Constraint::PlainType::boolean);
   } else {
     throw ParamError(param,
                      "'" + name +

@@ -7,6 +7,7 @@
 #include <optional>
 #include <utility>
 
+#include "engine/constraint/constraint.h"
 #include "stages/language/confidence.h"
 #include "stages/language/generation_params.h"
 #include "stages/language/grounding.h"
@@ -37,6 +38,21 @@ std::filesystem::path schema_path(const Params& params, const StageContext& cont
   return written.is_absolute() ? written : context.graph_folder / written;
 }
 
+/// What the engine holds answers to. Throws ParamError for a schema that it cannot hold them to.
+std::shared_ptr<const engine::Constraint> compile(const JsonSchema& schema, const std::string& file,
+                                                  std::size_t max_string_chars) {
+  engine::ConstraintOptions options;
+  options.require_object = true;
+  options.closed_objects = true;
+  options.max_string_chars = max_string_chars;
+  try {
+    return engine::Constraint::json_schema(schema.document().dump(), options);
+  } catch (const engine::ConstraintError& error) {
+    throw ParamError("schema",
+                     file + error.what() + " (constrain: false checks answers without holding to it)");
+  }
+}
+
 class Extract final : public LanguageStage {
  public:
   Extract(const Params& params, const StageContext& context)
@@ -48,6 +64,10 @@ class Extract final : public LanguageStage {
         schema_(JsonSchema::load(schema_path(params, context), "schema")),
         sketch_(schema_.sketch()),
         grounding_(params.boolean("grounding")) {
+    if (params.boolean("constrain")) {
+      constraint_ = compile(schema_, schema_path(params, context).string(),
+                            static_cast<std::size_t>(params.integer("max_string")));
+    }
     if (generation_.samples() > 1) {
       if (generation_.confidence()) {
         throw ParamError("confidence", "does not go together with samples, whose agreement says the same");

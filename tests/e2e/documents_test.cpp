@@ -101,3 +101,41 @@ stages:
   const auto other = json_lines(run(graph, swapped).out);
   CHECK(other[2] == lines[0]);
 }
+
+TEST_CASE("e2e: an extracted document has a valid value for each page and one for all of them") {
+  const TempFolder folder;
+  folder.write("s.json", R"({"type": "object", "required": ["number", "paid", "lines"], "properties": {
+    "number": {"type": ["string", "null"], "maxLength": 8}, "paid": {"type": "boolean"},
+    "lines": {"type": "array", "maxItems": 2, "items": {"type": "string", "maxLength": 6}}}})");
+  const auto graph = folder.write("g.yaml", R"(version: 1
+stages:
+  pages: {use: render_pages, from: inputs, dpi: 40}
+  form:
+    use: extract
+    from: pages
+    schema: s.json
+    soft_tokens: 70
+    max_tokens: 60
+    temperature: 1
+    merge: first
+    merge_fields: {lines: list}
+)");
+  const std::vector<std::string> inputs = {kSamples + "/inbox/invoice.pdf"};
+  const Outcome first = run(graph, inputs);
+  CHECK(first.status == 0);
+  const auto lines = json_lines(first.out);
+  REQUIRE(lines.size() == 3);
+  auto joined = nlohmann::json::array();
+  for (int page = 0; page < 2; ++page) {
+    const auto& form = lines[page]["form"];
+    CHECK(form["valid"] == true);
+    CHECK(form["grounding"].is_object());
+    for (const auto& each : form["value"]["lines"]) joined.push_back(each);
+  }
+  const auto& merged = lines[2]["form"];
+  CHECK(merged["value"]["paid"] == lines[0]["form"]["value"]["paid"]);
+  CHECK(merged["value"]["lines"] == joined);
+  CHECK(merged["evidence"]["paid"][0] == 1);
+  CHECK(merged["conflicts"].is_object());
+  CHECK(run(graph, inputs, "2").out == first.out);
+}

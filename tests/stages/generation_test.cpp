@@ -75,6 +75,8 @@ TEST_CASE("generation: options that cannot work together are refused") {
             .find("leaves nothing for the answer") != std::string::npos);
   CHECK(message({{"samples", std::int64_t{3}}}).find("samples: needs a temperature above 0") == 0);
   CHECK(message({{"stop", std::vector<std::string>{""}}}) == "stop: a text is empty");
+  CHECK(message({{"type", std::string("integer")}, {"stop", std::vector<std::string>{"x"}}})
+            .find("stop: does not go together with choices or a type") == 0);
   CHECK(message({{"choices", std::vector<std::string>{"a", "b"}}, {"type", std::string("integer")}}) ==
         "type: choices and type are both given; keep one of them");
   CHECK(message({{"choices", std::vector<std::string>{"a", " a"}}}) == "choices: 'a' is given twice");
