@@ -123,7 +123,7 @@ TEST_CASE("graph: errors of the sections beside the stages") {
   CHECK(with("limits: {decoders: 0}") == "g.yaml:2:20: 'decoders' is 0, expected 1 to 256");
   CHECK(with("limits: {input_memory: 63MiB}") ==
         "g.yaml:2:24: 'input_memory' is 66060288 bytes, expected 64MiB to 1TiB");
-  CHECK_THAT(with("limits: {input_time: 0}"), Catch::Matchers::Contains("'input_time' is 0"));
+  CHECK(with("limits: {input_time: 0}").find("'input_time' is 0") != std::string::npos);
   CHECK(with("limits: {decoders: two}") == "g.yaml:2:20: 'decoders' is 'two', expected a whole number");
   CHECK(with("limits: {queue_bytes: 5 miles}") ==
         "g.yaml:2:23: 'queue_bytes' is '5 miles', expected a size such as 4096, 512KiB or 2GB");

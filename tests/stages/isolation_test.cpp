@@ -19,7 +19,6 @@
 #include "tests/support/catch.h"
 
 using namespace reelfolio::stages;
-using Catch::Matchers::Contains;
 
 namespace {
 
@@ -28,6 +27,10 @@ constexpr bool kAddressSanitizer = true;
 #else
 constexpr bool kAddressSanitizer = false;
 #endif
+
+bool has(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
 
 std::string outcome(bool done) {
   return done ? "done" : errno == EPERM || errno == EACCES ? "refused" : "failed";
@@ -310,8 +313,8 @@ TEST_CASE("isolation: a crash costs its input alone, and what came before it is 
   const Log log = isolation.run("page\ncrash\npage\n");
   CHECK(log.emissions == 2);
   CHECK(log.codes == std::vector<std::string>{"decoder.crashed"});
-  CHECK_THAT(log.lines.back(), Contains("failed 0 - decoder.crashed"));
-  if (!kAddressSanitizer) CHECK_THAT(log.messages.front(), Contains("signal 11"));
+  CHECK(has(log.lines.back(), "failed 0 - decoder.crashed"));
+  if (!kAddressSanitizer) CHECK(has(log.messages.front(), "signal 11"));
   CHECK(isolation.run("page\n").codes.empty());
 }
 
@@ -319,8 +322,8 @@ TEST_CASE("isolation: the last words of a process that gives up are in the messa
   Isolation isolation;
   const Log log = isolation.run("abort \x1b[31mpointer\n");
   CHECK(log.codes == std::vector<std::string>{"decoder.crashed"});
-  if (!kAddressSanitizer) CHECK_THAT(log.messages.front(), Contains("(free():  [31mpointer)"));
-  CHECK_THAT(isolation.run("exit 7\n").messages.front(), Contains("exit code 7"));
+  if (!kAddressSanitizer) CHECK(has(log.messages.front(), "(free():  [31mpointer)"));
+  CHECK(has(isolation.run("exit 7\n").messages.front(), "exit code 7"));
   CHECK(isolation.run("exit 0\n").codes == std::vector<std::string>{"decoder.crashed"});
 }
 
@@ -332,10 +335,10 @@ TEST_CASE("isolation: a process that hangs is ended, with or without signs of li
   const Log stalled = isolation.run("page\nsleep\n");
   CHECK(stalled.emissions == 2);
   CHECK(stalled.codes == std::vector<std::string>{"time.limit"});
-  CHECK_THAT(stalled.messages.front(), Contains("input_stall"));
+  CHECK(has(stalled.messages.front(), "input_stall"));
   const Log slow = isolation.run("work\n");
   CHECK(slow.codes == std::vector<std::string>{"time.limit"});
-  CHECK_THAT(slow.messages.front(), Contains("input_time"));
+  CHECK(has(slow.messages.front(), "input_time"));
   CHECK(slow.parts == std::vector<double>{0.5});
 }
 
