@@ -1,6 +1,11 @@
+#include <unistd.h>
+
 #include <csignal>
+#include <cstdlib>
 #include <exception>
+#include <filesystem>
 #include <new>
+#include <system_error>
 #include <variant>
 
 #include "cli/commands.h"
@@ -30,6 +35,30 @@ struct Dispatch {
   }
 };
 
+/// Rounds for which OpenMP's threads spin before they sleep. libgomp's own choice comes to about a
+/// millisecond: where other processes keep the cores busy, each meeting of the threads then lasts
+/// until the next time slice, and small models take many times as long.
+constexpr const char* kSpinRounds = "1000";
+
+/// libgomp reads its environment before `main`, so the program starts itself once more, unless
+/// people have set how threads wait. Goes on as it is where that fails (no /proc).
+void limit_spinning(char** argv) {
+  for (const char* name : {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}) {
+    if (std::getenv(name) != nullptr) return;
+  }
+  std::error_code error;
+  const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", error);
+  if (error) return;
+  ::setenv("GOMP_SPINCOUNT", kSpinRounds, 1);
+  ::execv(program.c_str(), argv);
+}
+
+bool uses_engine(const reelfolio::cli::CommandLine& command) {
+  return std::holds_alternative<reelfolio::cli::RunFlags>(command) ||
+         std::holds_alternative<reelfolio::cli::AskFlags>(command) ||
+         std::holds_alternative<reelfolio::cli::BenchFlags>(command);
+}
+
 ExitCode run(int argc, char** argv) {
   const reelfolio::cli::Console console(reelfolio::cli::LogLevel::error);
   const auto fail = [&](const char* message, ExitCode code) {
@@ -37,7 +66,9 @@ ExitCode run(int argc, char** argv) {
     return code;
   };
   try {
-    return std::visit(Dispatch(), reelfolio::cli::parse_command_line(argc, argv));
+    const reelfolio::cli::CommandLine command = reelfolio::cli::parse_command_line(argc, argv);
+    if (uses_engine(command)) limit_spinning(argv);
+    return std::visit(Dispatch(), command);
   } catch (const reelfolio::pipeline::ConfigError& error) {
     reelfolio::cli::print_error(error.what());
     return ExitCode::usage;

@@ -161,7 +161,7 @@ class SampleFramesWorker : public Transform::Worker {
       reader_.emplace(item.input->path, std::move(options));
       input_ = item.input;
     }
-    Item result{item.input, item.unit, {}};
+    std::vector<Picture> pictures;
     double after_s = -1;  // the last frame taken; each is taken once
     const double share_s = (item.unit->end_s - item.unit->start_s) / settings_.per_scene;
     for (int i = 0; i < settings_.per_scene; ++i) {
@@ -177,10 +177,10 @@ class SampleFramesWorker : public Transform::Worker {
       picture.image = std::make_shared<const engine::RgbImage>(chosen->frame.picture(size));
       picture.soft_tokens = settings_.soft_tokens;
       picture.time_s = after_s;
-      result.pictures.push_back(std::move(picture));
+      pictures.push_back(std::move(picture));
     }
-    if (result.pictures.empty()) throw ItemError("video.no_frames", "no frame of the scene can be decoded");
-    out.emit(std::move(result));
+    if (pictures.empty()) throw ItemError("video.no_frames", "no frame of the scene can be decoded");
+    out.emit(Item{item.input, item.unit, std::move(pictures)});
   }
 
   std::optional<Candidate> choose(const Place& place, double scene_start_s, double after_s) {

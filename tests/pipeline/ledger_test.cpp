@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdlib>
+#include <exception>
 #include <filesystem>
 #include <fstream>
 #include <memory>
@@ -236,7 +237,13 @@ TEST_CASE("ledger: a later version is refused with a way out") {
   std::string bytes = read(folder.ledger());
   bytes[63] = 9;  // user_version, big-endian at 60
   write(folder.ledger(), bytes);
-  CHECK_THROWS_WITH(open(folder, graph), Catch::Matchers::Contains("later version"));
+  std::string refusal;
+  try {
+    open(folder, graph);
+  } catch (const std::exception& error) {
+    refusal = error.what();
+  }
+  CHECK(refusal.find("later version") != std::string::npos);
   CHECK(open(folder, graph, {.fresh = true}));
 }
 
