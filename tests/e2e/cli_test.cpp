@@ -116,7 +116,7 @@ TEST_CASE("e2e: a run without a model ends with 2, with a missing one 4, before 
   CHECK_FALSE(std::filesystem::exists(folder / "out.jsonl.lock"));
 }
 
-TEST_CASE("e2e: a graph without a model writes units and closing lines; a broken input ends with 3") {
+TEST_CASE("e2e: a graph without a model writes units and closing lines, a broken input ends with 3") {
   const TempFolder folder;
   const auto graph = folder.write("g.yaml", kPagesOnly);
   const auto output = folder / "out.jsonl";

@@ -200,7 +200,7 @@ TEST_CASE("e2e: 24 nights of cron with files added, changed and removed, and run
   CHECK(place.text() == place.run({}, "-").out);
 }
 
-TEST_CASE("e2e: shards merge to the bytes of one run, in whatever order; diff finds none and some") {
+TEST_CASE("e2e: shards merge to the bytes of one run, in whatever order, diff finds none and some") {
   const Place place(kNoModel);
   write_inputs(place.inputs, 20);
   place.inputs.write("zz.pdf", "%PDF-1.4\nnothing more");

@@ -50,7 +50,7 @@ TEST_CASE("e2e: clips of a film and its scenes stand in the output with their ti
   CHECK(lines.back()["status"] == "skipped");
 }
 
-TEST_CASE("e2e: a model that does not hear refuses speech, unit by unit; silence it is not asked about") {
+TEST_CASE("e2e: a model that does not hear refuses speech, unit by unit, silence it is not asked about") {
   const TempFolder folder;
   const auto graph = folder.write("g.yaml",
                                   "version: 1\nstages:\n  scenes: {use: split_scenes, from: inputs}\n"
@@ -82,7 +82,7 @@ TEST_CASE("e2e: a model that does not hear refuses speech, unit by unit; silence
 }
 
 TEST_CASE(
-    "e2e: ask about a film leaves its sound out where the model does not hear; about a sound it says why "
+    "e2e: ask about a film leaves its sound out where the model does not hear, about a sound it says why "
     "not") {
   const TempFolder folder;
   const std::vector<std::string> model = {"--model", kSamples + "/model", "--max-tokens", "8"};

@@ -168,7 +168,7 @@ TEST_CASE("sound: the golden prompt of text, two images and sound, from files to
   CHECK(engine->stats().images == 2);
 }
 
-TEST_CASE("sound: a request's answer is the same alone and in company; a clip is heard once") {
+TEST_CASE("sound: a request's answer is the same alone and in company, a clip is heard once") {
   for (const auto weights : {ops::WeightType::f32, ops::WeightType::bf16, ops::WeightType::int8}) {
     INFO(ops::weight_type_name(weights));
     const auto engine = load(weights);

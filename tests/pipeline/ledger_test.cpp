@@ -321,7 +321,7 @@ TEST_CASE("answer key: covers the request, the pictures and the model, and nothi
   CHECK(key(seeded) != key(others[5]));
 }
 
-TEST_CASE("fingerprints: a stage's changes with it; inputs reach the stages that take them") {
+TEST_CASE("fingerprints: a stage's changes with it, inputs reach the stages that take them") {
   const auto base = stage_fingerprints(build());
   const auto below = stage_fingerprints(build({"frames.per_scene=4"}));
   // scenes, frames, pages, caption, answers

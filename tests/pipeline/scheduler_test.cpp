@@ -345,7 +345,7 @@ TEST_CASE("scheduler: a stop asked for beforehand or by the sink ends the run") 
   CHECK(sink.results.empty());
 }
 
-TEST_CASE("scheduler: a worker that finds nothing for long learns of a stop; time ticks meanwhile") {
+TEST_CASE("scheduler: a worker that finds nothing for long learns of a stop, time ticks meanwhile") {
   const Graph graph = build(kGraph);
   std::stop_source stop;
   test::RecordingSink sink;

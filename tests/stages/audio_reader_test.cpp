@@ -236,7 +236,7 @@ TEST_CASE("audio reader: language tags") {
   CHECK_FALSE(same_language("", ""));
 }
 
-TEST_CASE("audio reader: a video without sound has no track; what is no media is refused") {
+TEST_CASE("audio reader: a video without sound has no track, what is no media is refused") {
   const MediaFolder folder;
   test::SoundFileSpec spec;
   spec.video_s = 1;

@@ -35,7 +35,7 @@ TEST_CASE("grounding: texts are found with the boxes of their words") {
                        R"("/lines/0":{"grounded":true,"boxes_px":[[40,0,48,5]]}})");
 }
 
-TEST_CASE("grounding: what does not stand on the page is not found; empty texts do not count") {
+TEST_CASE("grounding: what does not stand on the page is not found, empty texts do not count") {
   const Unit unit = page({"Total", "2013"});
   CHECK(found(R"({"a": "1", "b": "201", "c": "", "d": "Sum", "e": "Total 2013 x", "f~/g": "2013"})", unit) ==
         R"({"/a":{"grounded":false},"/b":{"grounded":false},"/d":{"grounded":false},"/e":{"grounded":false},)"

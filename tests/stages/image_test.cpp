@@ -250,7 +250,7 @@ TEST_CASE("tiff: grey, bilevel, fax and palettes") {
   }
 }
 
-TEST_CASE("tiff: CMYK is ink; alpha is dropped, multiplied colours are divided") {
+TEST_CASE("tiff: CMYK is ink, alpha is dropped, multiplied colours are divided") {
   TiffPage page;
   page.width = 1;
   page.height = 1;
@@ -353,7 +353,7 @@ TEST_CASE("read_images: one unit a file, with its size and budget") {
   CHECK(item.pictures[0].image->width == 23);
 }
 
-TEST_CASE("read_images: pages of a tiff are units; reduced copies are none") {
+TEST_CASE("read_images: pages of a tiff are units, reduced copies are none") {
   const MediaFolder folder;
   const auto path = folder.path("pages.tif");
   TiffPage thumbnail = tiff_page(test_picture(5, 4));

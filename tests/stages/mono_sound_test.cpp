@@ -153,7 +153,7 @@ TEST_CASE("resampler: sample n is the sound at n / 16000 s") {
   }
 }
 
-TEST_CASE("resampler: loud sound stays within full scale; absurd rates are refused") {
+TEST_CASE("resampler: loud sound stays within full scale, absurd rates are refused") {
   Resampler resampler;
   resampler.begin(48000);
   std::vector<float> out;

@@ -112,7 +112,7 @@ TEST_CASE("render_pages: size, colours, text and identity of a page") {
   CHECK(colour(image, 0.05, 0.9) == kWhite);
 }
 
-TEST_CASE("render_pages: a page without text has none; text may be switched off") {
+TEST_CASE("render_pages: a page without text has none, text may be switched off") {
   CHECK(!render(pdf_file({{"/MediaBox [0 0 200 100]", kCorners}})).items.at(0).unit->text);
   CHECK(!render(pdf_file({{"/MediaBox [0 0 200 100]", words("   ")}})).items.at(0).unit->text);
   const std::string file = pdf_file({{"/MediaBox [0 0 200 100]", words("words")}});

@@ -195,7 +195,7 @@ TEST_CASE("split_audio: a scene with frames is handed on once, with its first se
   CHECK(run.out.items[1].sound->clips[0].start_s == Approx(45));
 }
 
-TEST_CASE("split_audio: scenes of a video without sound say so; errors of the file are reported once") {
+TEST_CASE("split_audio: scenes of a video without sound say so, errors of the file are reported once") {
   const MediaFolder folder;
   test::SoundFileSpec spec;
   spec.video_s = 2;

@@ -213,7 +213,7 @@ TEST_CASE("write_subtitles: one file an input and format, then the next sink") {
 }
 
 TEST_CASE(
-    "write_subtitles: with several stages names say which; a folder that cannot be is an output error") {
+    "write_subtitles: with several stages names say which, a folder that cannot be is an output error") {
   const MediaFolder folder;
   int written = 0;
   SubtitleSettings settings;

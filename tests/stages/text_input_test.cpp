@@ -93,7 +93,7 @@ TEST_CASE("encoding: a page's own declaration is believed where it can be true")
   CHECK(decode_text("<html><meta charset=nonsense><p>\xE9").text.ends_with("\u00E9"));
 }
 
-TEST_CASE("encoding: a name given is taken; what is invalid in it becomes U+FFFD") {
+TEST_CASE("encoding: a name given is taken, what is invalid in it becomes U+FFFD") {
   CHECK(decode_text("\x83\x65\x83\x58\x83\x67", "SHIFT_JIS").text == "\u30C6\u30B9\u30C8");
   CHECK(decode_text(std::string("a\0\x3D\xD8"
                                 "b\0",

@@ -97,7 +97,7 @@ TEST_CASE("transcribe: silence is not asked about") {
   CHECK(keen->requests(item).size() == 2);
 }
 
-TEST_CASE("transcribe: no speech where the model names no language; its text is kept") {
+TEST_CASE("transcribe: no speech where the model names no language, its text is kept") {
   const auto stage = make_stage(transcribe_type(), {});
   const Item item = heard({clip(0, 2, 0, 2), clip(2, 2, 0, 2), clip(4, 2, 0, 2)});
   const Json result = stage->result(

@@ -199,7 +199,7 @@ TEST_CASE("write_jsonl: a reader that has gone is told apart from a full disk") 
   CHECK(closed_pipe);
 }
 
-TEST_CASE("write_jsonl: results of the whole input close its line; texts have lines, subtitles times") {
+TEST_CASE("write_jsonl: results of the whole input close its line, texts have lines, subtitles times") {
   InputResult result;
   result.input = input("inbox/talk.srt", MediaKind::text);
   auto unit = std::make_shared<Unit>();
