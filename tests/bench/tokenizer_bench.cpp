@@ -9,8 +9,8 @@
 #include <string_view>
 #include <vector>
 
-#include "engine/tokenizer.h"
 #include "engine/synthetic_tokenizer.h"
+#include "engine/tokenizer.h"
 
 /// Load time and speed of the tokenizer on an invented vocabulary of the release's size,
 /// or on that of a model directory given as the argument. One thread.
