@@ -97,10 +97,11 @@ TEST_CASE("bench: wrong flags are refused by name") {
 
 TEST_CASE("bench: the JSON has every key, null for what was not measured") {
   const auto document = nlohmann::json::parse(bench_json(result(), "Some CPU"));
-  for (const char* key :
-       {"prefill_512_tok_s", "decode_1_tok_s", "decode_4_tok_s", "decode_8_tok_s", "decode_16_tok_s",
-        "mask_median_us", "image_70_s", "image_280_s", "image_1120_s", "audio_30s_s", "load_s", "peak_rss_bytes", "threads",
-        "weights", "model", "cpu", "repeats", "kernels", "limits", "fractions"}) {
+  for (const char* key : {"prefill_512_tok_s", "decode_1_tok_s", "decode_4_tok_s", "decode_8_tok_s",
+                          "decode_16_tok_s",   "mask_median_us", "image_70_s",     "image_280_s",
+                          "image_1120_s",      "audio_30s_s",    "load_s",         "peak_rss_bytes",
+                          "threads",           "weights",        "model",          "cpu",
+                          "repeats",           "kernels",        "limits",         "fractions"}) {
     CAPTURE(key);
     CHECK(document.contains(key));
   }

@@ -243,8 +243,8 @@ TEST_CASE("constraint: what is not supported is refused with its path, all of it
   CHECK(refusals(R"({"type":"string","enum":[1]})") == ": no value satisfies the schema\n");
   CHECK(refusals(R"({"type":"object","properties":{"a":false},"required":["a"]})") ==
         ": no value satisfies the schema\n");
-  CHECK(refusals(R"({"type":"array","minItems":1000000000})")
-            .find("the shortest value takes ") != std::string::npos);
+  CHECK(refusals(R"({"type":"array","minItems":1000000000})").find("the shortest value takes ") !=
+        std::string::npos);
   std::string deep;
   for (int i = 0; i < 5000; ++i) deep += "{\"not\":";
   CHECK_FALSE(refusals(deep + "{}" + std::string(5000, '}')).empty());
