@@ -9,6 +9,7 @@
 
 #include "engine/constraint/formats.h"
 #include "engine/constraint/regex.h"
+#include "engine/json_tree.h"
 
 namespace reelfolio::engine {
 
@@ -140,35 +141,6 @@ constexpr std::array kExpectations = {
     Expectation{"then", Expects::schema},
 };
 
-bool deeper_than(const Json& value, std::size_t levels) {
-  std::vector<const Json*> layer = {&value};
-  for (std::size_t depth = 0; !layer.empty(); ++depth) {
-    if (depth > levels) return true;
-    std::vector<const Json*> next;
-    for (const Json* each : layer) {
-      for (const Json& child : *each) {
-        if (child.is_structured()) next.push_back(&child);
-      }
-    }
-    layer = std::move(next);
-  }
-  return false;
-}
-
-std::string escaped(std::string_view key) {
-  std::string out;
-  for (const char c : key) {
-    if (c == '~') {
-      out += "~0";
-    } else if (c == '/') {
-      out += "~1";
-    } else {
-      out += c;
-    }
-  }
-  return out;
-}
-
 std::optional<std::string> percent_decoded(std::string_view text) {
   const auto digit = [](char c) {
     return c >= '0' && c <= '9'   ? c - '0'
@@ -189,15 +161,6 @@ std::optional<std::string> percent_decoded(std::string_view text) {
   return out;
 }
 
-const Json* at_pointer(const Json& root, const std::string& pointer) {
-  try {
-    const Json::json_pointer parsed(pointer);
-    return root.contains(parsed) ? &root.at(parsed) : nullptr;
-  } catch (const Json::exception&) {
-    return nullptr;
-  }
-}
-
 const SchemaKeyword* find_keyword(std::string_view name) {
   const auto found = std::find_if(kKeywords.begin(), kKeywords.end(),
                                   [&](const SchemaKeyword& each) { return each.name == name; });
@@ -212,7 +175,7 @@ void SchemaChecker::refuse(const std::string& pointer, const std::string& messag
 
 void SchemaChecker::check() {
   const Json& root = *document_.root_;
-  if (deeper_than(root, kMaxNesting)) {
+  if (nests_deeper_than(root, kMaxNesting)) {
     throw ConstraintError({{"", "is nested more than " + std::to_string(kMaxNesting) + " levels deep"}});
   }
   if (root.is_object() && root.contains("$schema")) check_dialect(root["$schema"], "/$schema");
@@ -237,7 +200,7 @@ void SchemaChecker::visit(const Json& node, const std::string& pointer, int dept
   document_.pointers_.emplace(&node, pointer);
   if (!node.is_object()) return;
   for (const auto& [name, value] : node.items()) {
-    const std::string here = pointer + "/" + escaped(name);
+    const std::string here = pointer + "/" + pointer_step(name);
     const SchemaKeyword* keyword = find_keyword(name);
     if (keyword == nullptr) {
       refuse(here, "keyword '" + name + "' is not known");
@@ -294,7 +257,7 @@ void SchemaChecker::visit_keyword(const Json& node, const SchemaKeyword& keyword
     case Expects::schema_map:
       if (!value.is_object()) return refuse(here, "expected an object of schemas");
       for (const auto& [key, schema] : value.items()) {
-        const std::string below = here + "/" + escaped(key);
+        const std::string below = here + "/" + pointer_step(key);
         if (name == "patternProperties") check_pattern(key, below);
         visit(schema, below, depth + 1);
       }
@@ -381,7 +344,7 @@ void SchemaChecker::check_reference(const Json& node, const Json& value, const s
       if (name == "$ref" || name == "$defs" || name == "definitions" ||
           (keyword != nullptr && keyword->annotation))
         continue;
-      refuse(pointer.substr(0, pointer.rfind('/')) + "/" + escaped(name),
+      refuse(pointer.substr(0, pointer.rfind('/')) + "/" + pointer_step(name),
              "'" + name + "' beside $ref is ignored by draft 7; put both into allOf");
     }
   }

@@ -6,6 +6,8 @@
 #include <utility>
 #include <vector>
 
+#include "engine/json_tree.h"
+
 namespace reelfolio::engine::constraint {
 
 namespace {
@@ -71,22 +73,6 @@ class ValueReader {
   const Automaton& automaton_;
 };
 
-/// Whether `value` nests deeper than `levels`; reading it recurses.
-bool deeper_than(const Json& value, std::size_t levels) {
-  std::vector<const Json*> layer = {&value};
-  for (std::size_t depth = 0; !layer.empty(); ++depth) {
-    if (depth > levels) return true;
-    std::vector<const Json*> next;
-    for (const Json* each : layer) {
-      for (const Json& child : *each) {
-        if (child.is_structured()) next.push_back(&child);
-      }
-    }
-    layer = std::move(next);
-  }
-  return false;
-}
-
 }  // namespace
 
 bool admits_value(const Automaton& automaton, const Json& value) {
@@ -94,7 +80,8 @@ bool admits_value(const Automaton& automaton, const Json& value) {
     return automaton.may_end(
         automaton.next(automaton.start(), value.is_string() ? value.get<std::string>() : value.dump()));
   }
-  if (deeper_than(value, automaton.grammar().max_depth)) return false;
+  // Reading a value recurses.
+  if (nests_deeper_than(value, automaton.grammar().max_depth)) return false;
   return automaton.may_end(ValueReader(automaton).read(automaton.start(), value));
 }
 

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <string>
 
+#include "engine/json_tree.h"
+
 namespace reelfolio::stages {
 
 namespace {
@@ -51,8 +53,7 @@ class Walker {
   void object(const std::string& pointer) {
     ++at_;
     while (!take('}') && at_ < text_.size()) {
-      std::string step;
-      for (const char c : string()) step += c == '~' ? "~0" : c == '/' ? "~1" : std::string(1, c);
+      const std::string step = engine::pointer_step(string());
       take(':');
       value(pointer + "/" + step);
       take(',');

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/json_tree.h"
 #include "engine/utf8.h"
 
 namespace reelfolio::stages {
@@ -119,9 +120,7 @@ class Search {
       }
     } else if (value.is_object()) {
       for (const auto& [key, each] : value.items()) {
-        std::string step;
-        for (const char c : key) step += c == '~' ? "~0" : c == '/' ? "~1" : std::string(1, c);
-        visit(each, pointer + "/" + step, found);
+        visit(each, pointer + "/" + engine::pointer_step(key), found);
       }
     } else if (value.is_array()) {
       for (std::size_t i = 0; i < value.size(); ++i)

@@ -5,6 +5,7 @@
 #include <set>
 #include <utility>
 
+#include "engine/json_tree.h"
 #include "stages/error.h"
 #include "stages/language/schema_check.h"
 #include "stages/nearest_name.h"
@@ -67,15 +68,8 @@ bool may_be(const Json& node, std::string_view type) {
   return std::ranges::find(types, Json(type)) != types.end();
 }
 
-/// "a/b" -> "a~1b", as in JSON pointers.
-std::string escaped(std::string_view name) {
-  std::string out;
-  for (const char c : name) out += c == '~' ? "~0" : c == '/' ? "~1" : std::string(1, c);
-  return out;
-}
-
 std::string joined_path(const std::string& path, const std::string& name) {
-  return path.empty() ? escaped(name) : path + "/" + escaped(name);
+  return path.empty() ? engine::pointer_step(name) : path + "/" + engine::pointer_step(name);
 }
 
 /// Sources that say the same.
@@ -133,7 +127,7 @@ ValueMerge::ValueMerge(const JsonSchema& schema, MergeRule rule,
       std::vector<std::string> paths;
       if (object.is_object() && object.contains("properties")) {
         for (const auto& [name, property] : object["properties"].items()) {
-          if (escaped(name) == step) next = &property;
+          if (engine::pointer_step(name) == step) next = &property;
           paths.push_back(joined_path(done, name));
         }
       }

@@ -8,9 +8,14 @@
 #include <utility>
 #include <vector>
 
+#include "engine/json_tree.h"
 #include "stages/nearest_name.h"
 
 namespace reelfolio::stages {
+
+using engine::at_pointer;
+using engine::nests_deeper_than;
+using engine::pointer_step;
 
 namespace {
 
@@ -115,51 +120,12 @@ constexpr std::size_t kMaxPatternBytes = 1000;
 /// Up to 2^53 doubles count exactly.
 constexpr double kMaxMultipleOf = 9007199254740992.0;
 
-/// Whether `value` nests deeper than `levels`; without recursion.
-bool deeper_than(const Json& value, std::size_t levels) {
-  std::vector<const Json*> layer = {&value};
-  for (std::size_t depth = 0; !layer.empty(); ++depth) {
-    if (depth > levels) return true;
-    std::vector<const Json*> next;
-    for (const Json* each : layer) {
-      for (const Json& child : *each) {
-        if (child.is_structured()) next.push_back(&child);
-      }
-    }
-    layer = std::move(next);
-  }
-  return false;
-}
-
-std::string escape_pointer(std::string_view key) {
-  std::string out;
-  for (const char c : key) {
-    if (c == '~') {
-      out += "~0";
-    } else if (c == '/') {
-      out += "~1";
-    } else {
-      out += c;
-    }
-  }
-  return out;
-}
-
-const Json* at_pointer(const Json& root, const std::string& pointer) {
-  try {
-    const Json::json_pointer parsed(pointer);
-    return root.contains(parsed) ? &root.at(parsed) : nullptr;
-  } catch (const Json::exception&) {
-    return nullptr;
-  }
-}
-
 class Checker {
  public:
   explicit Checker(const Json& root) : root_(root) {}
 
   std::string check() {
-    if (deeper_than(root_, kMaxNesting)) {
+    if (nests_deeper_than(root_, kMaxNesting)) {
       fail("", "nested deeper than " + std::to_string(kMaxNesting) + " levels");
       return problem_;
     }
@@ -220,7 +186,7 @@ class Checker {
                      int depth) {
     const auto keyword = std::ranges::find(kKeywords, key, &Keyword::name);
     if (keyword == kKeywords.end()) return fail(place, unsupported(key));
-    const std::string here = place + "/" + escape_pointer(key);
+    const std::string here = place + "/" + pointer_step(key);
     const auto expect = [&](bool right, const char* what) {
       if (!right) fail(here, std::string("is ") + value.type_name() + ", expected " + what);
       return right;
@@ -287,7 +253,7 @@ class Checker {
         if (!expect(value.is_object(), "an object of schemas")) return;
         for (const auto& [name, schema] : value.items()) {
           if (key == "patternProperties") check_regex(name, here);
-          visit(schema, here + "/" + escape_pointer(name), depth + 1);
+          visit(schema, here + "/" + pointer_step(name), depth + 1);
         }
         break;
     }

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <utility>
 
+#include "engine/json_tree.h"
 #include "stages/language/schema_check.h"
 
 namespace reelfolio::stages {
@@ -97,9 +98,7 @@ bool divides(const Value& divisor, const Value& value) {
 }
 
 std::string step(std::string_view key) {
-  std::string out = "/";
-  for (const char c : key) out += c == '~' ? "~0" : c == '/' ? "~1" : std::string(1, c);
-  return out;
+  return "/" + engine::pointer_step(key);
 }
 
 /// One check of one value.
