@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <cstdio>
 #include <utility>
 
 #include "engine/audio_clip.h"
@@ -41,12 +40,6 @@ std::int64_t missing_riff_bytes(AVIOContext& io) {
   avio_seek(&io, 0, SEEK_SET);
   if (!is_riff || stated >= kNotKnown) return 0;
   return std::max<std::int64_t>(stated - avio_size(&io), 0);
-}
-
-std::string with_unit(double seconds) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.3f s", seconds);
-  return text;
 }
 
 }  // namespace
@@ -171,11 +164,7 @@ bool AudioReader::decode() {
 
 void AudioReader::note_damage(int code) {
   // A broadcast that is joined halfway begins with packets that cannot be decoded; that is no damage.
-  if (!seen_frame_) return;
-  if (damaged_++ == 0) {
-    first_damage_s_ = end_s();
-    first_damage_ = libav::error_text(code);
-  }
+  if (seen_frame_) damage_.add(code, end_s());
 }
 
 std::int64_t AudioReader::output_end() const {
@@ -289,7 +278,7 @@ std::optional<double> AudioReader::declared_end_s() const {
 std::vector<ItemError> AudioReader::take_problems() {
   std::vector<ItemError> problems;
   if (stream_ == nullptr) return problems;
-  bool truncated = false;
+  std::optional<double> cut_s;
   if (at_end_ && seen_frame_ && !std::exchange(end_reported_, true)) {
     std::string why;
     const std::optional<double> declared_s = declared_end_s();
@@ -300,26 +289,21 @@ std::vector<ItemError> AudioReader::take_problems() {
     } else if (missing_bytes_ > 1) {  // one may be padding that was never written
       why = std::to_string(missing_bytes_) + " bytes are missing";
     } else if (declared_s && std::max(packets_end_s_, end_s()) < *declared_s - tolerance_s) {
-      why = "the file states " + with_unit(*declared_s);
+      why = "the file states " + libav::time_text(*declared_s);
     }
-    truncated = !why.empty();
-    if (truncated) {
-      problems.emplace_back("audio.truncated", "the sound ends at " + with_unit(end_s()) + ": " + why);
+    if (!why.empty()) {
+      cut_s = end_s();
+      problems.emplace_back("audio.truncated", "the sound ends at " + libav::time_text(*cut_s) + ": " + why);
     }
   }
-  // The last packet of a truncated file is half a packet; that is said already.
-  if (damaged_ > 0 && !(truncated && first_damage_s_ > end_s() - 1)) {
-    problems.emplace_back("audio.corrupt", std::to_string(damaged_) +
-                                               (damaged_ == 1 ? " packet" : " packets") +
-                                               " could not be decoded properly, the first near " +
-                                               with_unit(first_damage_s_) + ": " + first_damage_);
-  }
+  const std::string damage = damage_.text("packet", "packets", cut_s);
+  if (!damage.empty()) problems.emplace_back("audio.corrupt", damage);
   if (not_finite_ > 0) {
     problems.emplace_back("audio.corrupt", std::to_string(not_finite_) +
                                                (not_finite_ == 1 ? " sample is" : " samples are") +
                                                " not a number and taken for silence");
   }
-  damaged_ = 0;
+  damage_.reset();
   not_finite_ = 0;
   return problems;
 }

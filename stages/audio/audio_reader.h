@@ -97,9 +97,7 @@ class AudioReader {
   // For take_problems().
   bool seen_frame_ = false;
   bool end_reported_ = false;
-  std::int64_t damaged_ = 0;
-  double first_damage_s_ = 0;
-  std::string first_damage_;
+  libav::Damage damage_;
   std::int64_t not_finite_ = 0;
   int read_error_ = 0;
   std::int64_t missing_bytes_ = 0;

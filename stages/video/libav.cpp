@@ -67,6 +67,24 @@ void forget_messages() {
   last_message().clear();
 }
 
+std::string time_text(double seconds) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.3f s", seconds);
+  return text;
+}
+
+void Damage::add(int code, double time_s) {
+  if (count_++ > 0) return;
+  first_s_ = time_s;
+  first_text_ = error_text(code);
+}
+
+std::string Damage::text(const char* one, const char* many, std::optional<double> cut_s) const {
+  if (count_ == 0 || (cut_s && first_s_ > *cut_s - 1)) return {};
+  return std::to_string(count_) + " " + (count_ == 1 ? one : many) +
+         " could not be decoded properly, the first near " + time_text(first_s_) + ": " + first_text_;
+}
+
 std::string error_text(int code) {
   std::array<char, AV_ERROR_MAX_STRING_SIZE> text{};
   av_strerror(code, text.data(), text.size());

@@ -13,6 +13,7 @@ extern "C" {
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 /// What FFmpeg's C interface needs to be held safely: owners, errors as text, one file as input.
@@ -55,6 +56,25 @@ void silence_log();
 /// `forget_messages`, if there was one.
 std::string error_text(int code);
 void forget_messages();
+
+/// "1.500 s", for messages.
+std::string time_text(double seconds);
+
+/// Packets and frames that could not be decoded properly: how many, and where and why the first.
+class Damage {
+ public:
+  /// `code` is FFmpeg's; its text is taken now.
+  void add(int code, double time_s);
+  void reset() { count_ = 0; }
+  /// "3 packets could not be decoded properly, the first near 1.500 s: ..."; empty if there were none.
+  /// `cut_s`: the file is truncated there, which is said already, and its last packet is half a packet.
+  std::string text(const char* one, const char* many, std::optional<double> cut_s) const;
+
+ private:
+  std::int64_t count_ = 0;
+  double first_s_ = 0;
+  std::string first_text_;
+};
 
 /// Reads one file, no further than its size when it was opened, so that a file that grows meanwhile
 /// stays the file that was hashed. FFmpeg opens nothing by itself.

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <utility>
 
 extern "C" {
@@ -55,12 +54,6 @@ bool is_broken(const AVFrame& frame) {
   return frame.decode_error_flags != 0 || (frame.flags & AV_FRAME_FLAG_CORRUPT) != 0;
 }
 
-std::string with_unit(double seconds) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.3f s", seconds);
-  return text;
-}
-
 }  // namespace
 
 VideoReader::VideoReader(const std::filesystem::path& path, VideoReaderOptions options)
@@ -99,7 +92,7 @@ void VideoReader::open() {
   jump_s_ = 0;
   from_start_ = true;
   seen_frame_ = false;
-  damaged_ = 0;
+  damage_.reset();
   read_error_ = 0;
   packets_end_s_ = 0;
   video_end_s_ = 0;
@@ -132,11 +125,7 @@ double VideoReader::seconds(std::int64_t timestamp) const {
 
 void VideoReader::note_damage(int code) {
   // A broadcast that is joined halfway begins with packets that cannot be decoded; that is no damage.
-  if (!seen_frame_) return;
-  if (damaged_++ == 0) {
-    first_damage_s_ = last_time_s_.value_or(0);
-    first_damage_ = libav::error_text(code);
-  }
+  if (seen_frame_) damage_.add(code, last_time_s_.value_or(0));
 }
 
 void VideoReader::feed() {
@@ -365,7 +354,7 @@ void VideoReader::score_frame(int longer_side, BgrFrame& out) {
 
 std::vector<ItemError> VideoReader::problems() const {
   std::vector<ItemError> problems;
-  bool truncated = false;
+  std::optional<double> cut_s;
   if (from_start_ && at_end_ && seen_frame_) {
     std::string why;
     const bool declared = format_->duration != AV_NOPTS_VALUE &&
@@ -377,20 +366,15 @@ std::vector<ItemError> VideoReader::problems() const {
     if (read_error_ != 0) {
       why = read_error_text_;
     } else if (declared && jump_s_ == 0 && read_s < declared_s - tolerance_s) {
-      why = "the file states " + with_unit(declared_s);
+      why = "the file states " + libav::time_text(declared_s);
     }
-    truncated = !why.empty();
-    if (truncated) {
-      problems.emplace_back("video.truncated", "the video ends at " + with_unit(video_end_s_) + ": " + why);
+    if (!why.empty()) {
+      cut_s = video_end_s_;
+      problems.emplace_back("video.truncated", "the video ends at " + libav::time_text(*cut_s) + ": " + why);
     }
   }
-  // The last packet of a truncated file is half a packet; that is said already.
-  if (damaged_ > 0 && !(truncated && first_damage_s_ > video_end_s_ - 1)) {
-    problems.emplace_back("video.corrupt", std::to_string(damaged_) +
-                                               (damaged_ == 1 ? " packet or frame" : " packets or frames") +
-                                               " could not be decoded properly, the first near " +
-                                               with_unit(first_damage_s_) + ": " + first_damage_);
-  }
+  const std::string damage = damage_.text("packet or frame", "packets or frames", cut_s);
+  if (!damage.empty()) problems.emplace_back("video.corrupt", damage);
   return problems;
 }
 

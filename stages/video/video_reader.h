@@ -134,9 +134,7 @@ class VideoReader {
   bool from_start_ = true;
   bool seen_frame_ = false;
   bool at_end_ = false;
-  std::int64_t damaged_ = 0;
-  double first_damage_s_ = 0;
-  std::string first_damage_;
+  libav::Damage damage_;
   int read_error_ = 0;
   std::string read_error_text_;
   double packets_end_s_ = 0;  // end of the last packet of any stream
