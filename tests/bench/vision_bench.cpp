@@ -22,6 +22,7 @@
 #include "engine/vision/resize.h"
 #include "engine/vision/vision_tower.h"
 #include "tests/engine/vision_checkpoint.h"
+#include "tests/support/temp_folder.h"
 
 namespace {
 
@@ -168,7 +169,7 @@ int main(int argc, char** argv) {
   const VisionShape shape = VisionShape::release();
   for (const std::size_t patches : {630U, 2520U}) print_attention(kernel, shape, patches, repeats);
 
-  reelfolio::test::ScratchDir dir;
+  const reelfolio::testing::TempFolder dir;
   reelfolio::test::write_checkpoint(dir.path(), reelfolio::test::vision_tensors(shape, 1), true);
   const vision::VisionTower tower(reelfolio::test::vision_model_config(shape), Checkpoint::open(dir.path()),
                                   type);

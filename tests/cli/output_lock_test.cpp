@@ -10,26 +10,15 @@
 
 #include "stages/write_jsonl.h"
 #include "tests/support/catch.h"
+#include "tests/support/temp_folder.h"
 
 using reelfolio::cli::LockedError;
 using reelfolio::cli::OutputLock;
-
-namespace {
-
-struct TempFolder {
-  TempFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "reelfolio-lock-XXXXXX").string();
-    path = mkdtemp(name.data());
-  }
-  ~TempFolder() { std::filesystem::remove_all(path); }
-  std::filesystem::path path;
-};
-
-}  // namespace
+using reelfolio::testing::TempFolder;
 
 TEST_CASE("output lock: a second run is refused and told who holds the lock") {
   const TempFolder folder;
-  const auto output = folder.path / "out.jsonl";
+  const auto output = folder / "out.jsonl";
   const OutputLock lock(output);
   std::string message;
   try {
@@ -43,15 +32,15 @@ TEST_CASE("output lock: a second run is refused and told who holds the lock") {
 
 TEST_CASE("output lock: leaves no file behind and can be taken again") {
   const TempFolder folder;
-  const auto output = folder.path / "out.jsonl";
+  const auto output = folder / "out.jsonl";
   { const OutputLock lock(output); }
-  CHECK(std::filesystem::is_empty(folder.path));
+  CHECK(std::filesystem::is_empty(folder.path()));
   const OutputLock again(output);
 }
 
 TEST_CASE("output lock: a lock file that a killed run left does not lock") {
   const TempFolder folder;
-  const auto output = folder.path / "out.jsonl";
+  const auto output = folder / "out.jsonl";
   const pid_t child = fork();
   if (child == 0) {
     const OutputLock lock(output);
@@ -60,16 +49,16 @@ TEST_CASE("output lock: a lock file that a killed run left does not lock") {
   int status = 0;
   waitpid(child, &status, 0);
   REQUIRE(WIFSIGNALED(status));
-  REQUIRE(std::filesystem::exists(folder.path / "out.jsonl.lock"));
+  REQUIRE(std::filesystem::exists(folder / "out.jsonl.lock"));
   const OutputLock lock(output);
 }
 
 TEST_CASE("output lock: two names of one file are one output") {
   const TempFolder folder;
-  std::ofstream(folder.path / "real.jsonl");
-  std::filesystem::create_symlink("real.jsonl", folder.path / "link.jsonl");
-  const OutputLock lock(folder.path / "real.jsonl");
-  CHECK_THROWS_AS(OutputLock(folder.path / "link.jsonl"), LockedError);
+  std::ofstream(folder / "real.jsonl");
+  std::filesystem::create_symlink("real.jsonl", folder / "link.jsonl");
+  const OutputLock lock(folder / "real.jsonl");
+  CHECK_THROWS_AS(OutputLock(folder / "link.jsonl"), LockedError);
 }
 
 TEST_CASE("output lock: stdout and devices are not locked") {

@@ -79,23 +79,6 @@ Outcome run_program(const Invocation& invocation) {
   return RunningProgram(invocation).wait();
 }
 
-TempFolder::TempFolder() {
-  std::string name = (std::filesystem::temp_directory_path() / "reelfolio-e2e-XXXXXX").string();
-  if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp failed");
-  path_ = name;
-}
-
-TempFolder::~TempFolder() {
-  std::error_code ignored;
-  std::filesystem::remove_all(path_, ignored);
-}
-
-std::filesystem::path TempFolder::write(const std::string& name, const std::string& text) const {
-  const std::filesystem::path path = path_ / name;
-  std::ofstream(path, std::ios::binary) << text;
-  return path;
-}
-
 std::string read_file(const std::filesystem::path& path) {
   std::ostringstream text;
   text << std::ifstream(path, std::ios::binary).rdbuf();

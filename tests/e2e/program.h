@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/temp_folder.h"
+
 /// Runs the built binary, as a user's shell would.
 namespace reelfolio::testing {
 
@@ -21,21 +23,6 @@ struct Invocation {
   std::map<std::string, std::string> variables{};  ///< beside a clean environment
   std::filesystem::path folder{};                  ///< working folder; empty: the source tree
   std::filesystem::path stdout_path{};             ///< where stdout goes instead of `out`
-};
-
-/// A folder under the temporary one, gone with the object.
-class TempFolder {
- public:
-  TempFolder();
-  ~TempFolder();
-  TempFolder(const TempFolder&) = delete;
-  TempFolder& operator=(const TempFolder&) = delete;
-  std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
-  /// Writes a file in it and returns its path.
-  std::filesystem::path write(const std::string& name, const std::string& text) const;
-
- private:
-  std::filesystem::path path_;
 };
 
 /// A program that runs beside the test. Its end is waited for by `wait`, or by the destructor,

@@ -15,7 +15,7 @@ using namespace reelfolio::engine;
 using reelfolio::testing::golden_path;
 using reelfolio::testing::read_text;
 using reelfolio::testing::safetensors_file;
-using reelfolio::testing::TempDir;
+using reelfolio::testing::TempFolder;
 using reelfolio::testing::TensorSpec;
 
 namespace {
@@ -60,20 +60,20 @@ std::vector<TensorSpec> tensors() {
   return list;
 }
 
-void write_model(const TempDir& dir, const std::vector<TensorSpec>& list) {
+void write_model(const TempFolder& dir, const std::vector<TensorSpec>& list) {
   dir.write("config.json", kConfig);
   dir.write("tokenizer.json", read_text(golden_path("tokenizer/tokenizer.json")));
   dir.write("model.safetensors", safetensors_file(list));
 }
 
-std::string fingerprint(const TempDir& dir) {
+std::string fingerprint(const TempFolder& dir) {
   return inspect_model(dir.path()).fingerprint.value();
 }
 
 }  // namespace
 
 TEST_CASE("inspect: a complete model") {
-  const TempDir dir;
+  const TempFolder dir;
   write_model(dir, tensors());
   const ModelInspection found = inspect_model(dir.path());
   INFO(inspection_text(found));
@@ -96,7 +96,7 @@ TEST_CASE("inspect: a complete model") {
 }
 
 TEST_CASE("inspect: missing and misshapen tensors are listed, not thrown") {
-  const TempDir dir;
+  const TempFolder dir;
   std::vector<TensorSpec> list = tensors();
   list.erase(list.begin() + 4);  // norm
   list[2].shape = {8, 6};
@@ -123,7 +123,7 @@ TEST_CASE("inspect: the audio tower is counted, checked, and may be left out") {
   CHECK(inspection_text(whole).find("  more with sound") != std::string::npos);
   for (const std::string& name : whole.unused) CHECK(name.find("self_attn.") != std::string::npos);
 
-  const TempDir dir;
+  const TempFolder dir;
   // A config with sound over a checkpoint that lacks most of the tower.
   std::string config = kConfig;
   config.insert(1, R"("audio_config": {"hidden_size": 4, "num_hidden_layers": 1, "num_attention_heads": 1,
@@ -144,7 +144,7 @@ TEST_CASE("inspect: the audio tower is counted, checked, and may be left out") {
 }
 
 TEST_CASE("inspect: a packed directory is as complete as its source") {
-  const TempDir dir;
+  const TempFolder dir;
   const auto packed = dir.path() / "packed";
   pack_model(golden_path("text/e4b/model"), packed, ops::WeightType::int8, {}, {});
   const ModelInspection found = inspect_model(packed);
@@ -169,7 +169,7 @@ TEST_CASE("inspect: a packed directory is as complete as its source") {
 }
 
 TEST_CASE("inspect: every unreadable file is a problem of its own") {
-  const TempDir dir;
+  const TempFolder dir;
   const ModelInspection empty = inspect_model(dir.path());
   CHECK(empty.problems.size() == 3);
   CHECK_FALSE(empty.usable());
@@ -184,7 +184,7 @@ TEST_CASE("inspect: every unreadable file is a problem of its own") {
 }
 
 TEST_CASE("inspect: long lists are cut in the text") {
-  const TempDir dir;
+  const TempFolder dir;
   write_model(dir, {{"model.language_model.norm.weight", "F32", {8}, {}}});
   const ModelInspection found = inspect_model(dir.path());
   CHECK(found.missing.size() > 20);
@@ -194,16 +194,16 @@ TEST_CASE("inspect: long lists are cut in the text") {
 
 TEST_CASE(
     "fingerprint: the same for a copy and for another split into files, another for any sampled change") {
-  const TempDir dir;
+  const TempFolder dir;
   write_model(dir, tensors());
   const std::string original = fingerprint(dir);
 
-  const TempDir copy;
+  const TempFolder copy;
   write_model(copy, tensors());
   CHECK(fingerprint(copy) == original);
 
   const std::vector<TensorSpec> all = tensors();
-  const TempDir split;
+  const TempFolder split;
   write_model(split, all);
   std::filesystem::remove(split.path() / "model.safetensors");
   std::string map;
@@ -216,7 +216,7 @@ TEST_CASE(
   CHECK(fingerprint(split) == original);
 
   const auto changed = [](const std::function<void(std::vector<TensorSpec>&)>& change) {
-    const TempDir other;
+    const TempFolder other;
     std::vector<TensorSpec> list = tensors();
     change(list);
     write_model(other, list);
@@ -228,7 +228,7 @@ TEST_CASE(
   CHECK(changed([](auto& list) { list.back().name += "x"; }) != original);
   CHECK(changed([](auto& list) { list.pop_back(); }) != original);
 
-  const TempDir settings;
+  const TempFolder settings;
   write_model(settings, tensors());
   settings.write("generation_config.json", "{}");
   CHECK(fingerprint(settings) != original);
@@ -236,7 +236,7 @@ TEST_CASE(
 
 TEST_CASE("fingerprint: first and last byte of a large tensor count") {
   const auto with_byte = [](std::size_t at) {
-    const TempDir dir;
+    const TempFolder dir;
     std::string bytes(100'000, 'a');
     if (at < bytes.size()) bytes[at] = 'b';
     dir.write("model.safetensors", safetensors_file({{"big", "U8", {100'000}, bytes}}));

@@ -11,23 +11,6 @@
 
 namespace reelfolio::testing {
 
-TempDir::TempDir() {
-  std::string name = (std::filesystem::temp_directory_path() / "reelfolio-test-XXXXXX").string();
-  if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp " + name);
-  path_ = name;
-}
-
-TempDir::~TempDir() {
-  std::error_code ignored;
-  std::filesystem::remove_all(path_, ignored);
-}
-
-void TempDir::write(const std::string& name, std::string_view contents) const {
-  std::ofstream file(path_ / name, std::ios::binary);
-  file << contents;
-  if (!file.flush()) throw std::runtime_error("write " + name);
-}
-
 std::filesystem::path golden_path(std::string_view name) {
   return std::filesystem::path(REELFOLIO_SOURCE_DIR) / "tests" / "golden" / name;
 }

@@ -8,25 +8,10 @@
 #include <vector>
 
 #include "engine/safetensors.h"
+#include "tests/support/temp_folder.h"
 
 /// Model directories made on the fly, and what went wrong with them.
 namespace reelfolio::testing {
-
-/// A fresh folder, removed with all in it at the end.
-class TempDir {
- public:
-  TempDir();
-  TempDir(const TempDir&) = delete;
-  TempDir& operator=(const TempDir&) = delete;
-  ~TempDir();
-
-  const std::filesystem::path& path() const { return path_; }
-  /// Writes a file in it.
-  void write(const std::string& name, std::string_view contents) const;
-
- private:
-  std::filesystem::path path_;
-};
 
 std::filesystem::path golden_path(std::string_view name);
 std::string read_text(const std::filesystem::path& path);

@@ -12,7 +12,7 @@
 
 namespace fs = std::filesystem;
 using namespace reelfolio::engine;  // NOLINT: a test of the whole engine
-using reelfolio::testing::TempDir;
+using reelfolio::testing::TempFolder;
 
 namespace {
 
@@ -40,7 +40,7 @@ std::string answer(const fs::path& model, ops::WeightType weights) {
 }  // namespace
 
 TEST_CASE("packed model: answers exactly as the same weights converted while loading") {
-  const TempDir folder;
+  const TempFolder folder;
   for (const auto weights : {ops::WeightType::int8, ops::WeightType::int4, ops::WeightType::int2}) {
     const fs::path target = folder.path() / std::string(ops::weight_type_name(weights));
     pack(target, weights);
@@ -51,7 +51,7 @@ TEST_CASE("packed model: answers exactly as the same weights converted while loa
 }
 
 TEST_CASE("packed model: the same source gives the same bytes, in any folder") {
-  const TempDir folder;
+  const TempFolder folder;
   std::size_t last_done = 0;
   std::size_t last_total = 0;
   pack_model(kSource, folder.path() / "a", ops::WeightType::int4,
@@ -69,7 +69,7 @@ TEST_CASE("packed model: the same source gives the same bytes, in any folder") {
 }
 
 TEST_CASE("packed model: a stopped pack leaves nothing, an existing folder stays") {
-  const TempDir folder;
+  const TempFolder folder;
   std::stop_source stop;
   CHECK_THROWS_AS(pack_model(
                       kSource, folder.path() / "a", ops::WeightType::int8,
@@ -84,7 +84,7 @@ TEST_CASE("packed model: a stopped pack leaves nothing, an existing folder stays
 }
 
 TEST_CASE("packed model: damage of any kind is refused with the reason") {
-  const TempDir folder;
+  const TempFolder folder;
   const fs::path target = folder.path() / "packed";
   pack(target, ops::WeightType::int4);
   const fs::path file = target / "packed.safetensors";
@@ -119,7 +119,7 @@ TEST_CASE("packed model: damage of any kind is refused with the reason") {
 
 TEST_CASE("packed model: the audio tower is packed, and read when there is sound to hear") {
   const fs::path source = reelfolio::testing::golden_path("text/e4b/model");
-  const TempDir folder;
+  const TempFolder folder;
   const fs::path target = folder.path() / "packed";
   pack_model(source, target, ops::WeightType::int8, {}, {});
   const Checkpoint packed = Checkpoint::open(target);

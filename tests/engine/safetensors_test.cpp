@@ -12,7 +12,7 @@
 using namespace reelfolio::engine;
 using reelfolio::testing::model_error;
 using reelfolio::testing::safetensors_file;
-using reelfolio::testing::TempDir;
+using reelfolio::testing::TempFolder;
 
 namespace {
 
@@ -20,7 +20,7 @@ constexpr const char* kIndex = "model.safetensors.index.json";
 
 /// What opening a directory with this one file says.
 std::string error_of(const std::string& file) {
-  const TempDir dir;
+  const TempFolder dir;
   dir.write("model.safetensors", file);
   return model_error([&] { Checkpoint::open(dir.path()); });
 }
@@ -32,7 +32,7 @@ std::string error_of_header(const std::string& header, std::size_t data_bytes = 
 }  // namespace
 
 TEST_CASE("safetensors: tensors of one file, by name, with their bytes") {
-  const TempDir dir;
+  const TempFolder dir;
   dir.write("model.safetensors", safetensors_file({{"b", "F32", {2, 3}, {}},
                                                    {"a", "BF16", {4}, {}},
                                                    {"scalar", "F32", {}, {}},
@@ -52,7 +52,7 @@ TEST_CASE("safetensors: tensors of one file, by name, with their bytes") {
 }
 
 TEST_CASE("safetensors: require names file, tensor, actual and expected") {
-  const TempDir dir;
+  const TempFolder dir;
   dir.write("model.safetensors", safetensors_file({{"a.weight", "F32", {2, 3}, {}}, {"n", "I8", {3}, {}}}));
   const Checkpoint checkpoint = Checkpoint::open(dir.path());
   CHECK(model_error([&] {
@@ -67,7 +67,7 @@ TEST_CASE("safetensors: require names file, tensor, actual and expected") {
 }
 
 TEST_CASE("safetensors: values of each float type, also after their pages were released") {
-  const TempDir dir;
+  const TempFolder dir;
   const float one_and_half = 1.5F;
   std::string f32(reinterpret_cast<const char*>(&one_and_half), 4);
   f32 += std::string("\0\0\x80\xFF", 4);          // -infinity
@@ -95,7 +95,7 @@ TEST_CASE("safetensors: values of each float type, also after their pages were r
 }
 
 TEST_CASE("safetensors: shards of an index are one checkpoint") {
-  const TempDir dir;
+  const TempFolder dir;
   dir.write("model-1.safetensors", safetensors_file({{"a", "F32", {1}, {}}}));
   dir.write("model-2.safetensors", safetensors_file({{"b", "F32", {2}, {}}}));
   dir.write(kIndex,
@@ -107,7 +107,7 @@ TEST_CASE("safetensors: shards of an index are one checkpoint") {
 }
 
 TEST_CASE("safetensors: an index may not lie") {
-  const TempDir dir;
+  const TempFolder dir;
   dir.write("1.safetensors", safetensors_file({{"a", "F32", {1}, {}}}));
   dir.write("2.safetensors", safetensors_file({{"a", "F32", {1}, {}}, {"b", "F32", {1}, {}}}));
   const auto error = [&](const std::string& map) {
@@ -191,7 +191,7 @@ TEST_CASE("safetensors: overlaps, gaps and doubles are refused") {
 }
 
 TEST_CASE("safetensors: what is no file is refused") {
-  const TempDir dir;
+  const TempFolder dir;
   CHECK(model_error([&] { Checkpoint::open(dir.path()); }) ==
         "model.safetensors: not found in " + dir.path().string());
   std::filesystem::create_directory(dir.path() / "model.safetensors");

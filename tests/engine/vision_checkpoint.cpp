@@ -115,15 +115,4 @@ void write_checkpoint(const std::filesystem::path& dir, const NamedTensors& tens
   if (!file) throw std::runtime_error("cannot write " + path.string());
 }
 
-ScratchDir::ScratchDir() {
-  std::string pattern = (std::filesystem::temp_directory_path() / "reelfolio-XXXXXX").string();
-  if (mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("cannot create " + pattern);
-  path_ = pattern;
-}
-
-ScratchDir::~ScratchDir() {
-  std::error_code ignored;
-  std::filesystem::remove_all(path_, ignored);
-}
-
 }  // namespace reelfolio::test

@@ -40,17 +40,4 @@ NamedTensors vision_tensors(const VisionShape& shape, std::uint64_t seed);
 /// Writes `dir`/model.safetensors with the tensors as f32, or as bf16 (cut, not rounded).
 void write_checkpoint(const std::filesystem::path& dir, const NamedTensors& tensors, bool bf16);
 
-/// A fresh folder below the system's temporary one, removed with the object.
-class ScratchDir {
- public:
-  ScratchDir();
-  ScratchDir(const ScratchDir&) = delete;
-  ScratchDir& operator=(const ScratchDir&) = delete;
-  ~ScratchDir();
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
-
 }  // namespace reelfolio::test

@@ -24,6 +24,7 @@
 #include "tests/engine/vision_checkpoint.h"
 #include "tests/support/catch.h"
 #include "tests/support/golden_kit.h"
+#include "tests/support/temp_folder.h"
 
 namespace {
 
@@ -32,9 +33,9 @@ using nlohmann::json;
 using reelfolio::test::golden_json;
 using reelfolio::test::NamedTensors;
 using reelfolio::test::read_png;
-using reelfolio::test::ScratchDir;
 using reelfolio::test::VisionShape;
 using reelfolio::test::worst_difference;
+using reelfolio::testing::TempFolder;
 namespace fs = std::filesystem;
 
 /// The suggested limit of the reference kit for f32; the largest values are near 70.
@@ -127,7 +128,7 @@ RgbImage test_picture(int width, int height) {
 
 struct Synthetic {
   ModelConfig config;
-  ScratchDir dir;
+  const TempFolder dir;
   vision::VisionTower tower;
 
   Synthetic(const ModelConfig& model, const NamedTensors& tensors, ops::WeightType type,

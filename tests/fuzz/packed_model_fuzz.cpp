@@ -1,32 +1,17 @@
-#include <unistd.h>
-
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <string>
 #include <vector>
 
 #include "engine/error.h"
 #include "engine/packed_model.h"
+#include "tests/support/temp_folder.h"
 
+using namespace reelfolio;
 using namespace reelfolio::engine;
 
 namespace {
-
-struct Folder {
-  std::filesystem::path path;
-  Folder() {
-    std::string name = (std::filesystem::temp_directory_path() / "reelfolio-fuzz-XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) std::abort();
-    path = name;
-  }
-  ~Folder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path, ignored);
-  }
-};
 
 /// Every weight of a matrix can be read.
 void read_all(const quant::PackedMatrix& matrix) {
@@ -38,12 +23,13 @@ void read_all(const quant::PackedMatrix& matrix) {
 
 /// A packed file: whatever matrix is found in it lies in it.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  static const Folder folder;
-  const auto path = folder.path / "packed.safetensors";
+  // For the whole run; the system's temporary folder is usually in memory.
+  static const testing::TempFolder folder;
+  const auto path = folder / "packed.safetensors";
   std::ofstream(path, std::ios::binary)
       .write(reinterpret_cast<const char*>(data), static_cast<std::streamsize>(size));
   try {
-    const Checkpoint checkpoint = Checkpoint::open(folder.path);
+    const Checkpoint checkpoint = Checkpoint::open(folder.path());
     if (const auto weights = packed_weights(checkpoint)) {
       for (const TensorView& tensor : checkpoint.tensors()) {
         for (const std::size_t rows : {1, 3, 64}) {

@@ -1,43 +1,25 @@
-#include <stdlib.h>
-
 #include <cstdint>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <string>
 
 #include "engine/error.h"
 #include "engine/safetensors.h"
+#include "tests/support/temp_folder.h"
 
+using namespace reelfolio;
 using namespace reelfolio::engine;
-
-namespace {
-
-/// A folder for the whole run; the system's temporary folder is usually in memory.
-struct Folder {
-  std::filesystem::path path;
-  Folder() {
-    std::string name = (std::filesystem::temp_directory_path() / "reelfolio-fuzz-XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) std::abort();
-    path = name;
-  }
-  ~Folder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path, ignored);
-  }
-};
-
-}  // namespace
 
 /// One file of tensors; what opens must be readable to the last byte.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  static const Folder folder;
+  // For the whole run; the system's temporary folder is usually in memory.
+  static const testing::TempFolder folder;
   const bool is_index = size > 0 && data[0] == '{';
-  const auto path = folder.path / (is_index ? "model.safetensors.index.json" : "model.safetensors");
+  const auto path = folder / (is_index ? "model.safetensors.index.json" : "model.safetensors");
   std::ofstream(path, std::ios::binary)
       .write(reinterpret_cast<const char*>(data), static_cast<std::streamsize>(size));
   try {
-    const Checkpoint checkpoint = Checkpoint::open(folder.path);
+    const Checkpoint checkpoint = Checkpoint::open(folder.path());
     unsigned sum = 0;
     for (const TensorView& tensor : checkpoint.tensors()) {
       std::size_t expected = dtype_bytes(tensor.dtype);

@@ -1,12 +1,12 @@
 #include "pipeline/input_list.h"
 
-#include <stdlib.h>
 #include <sys/stat.h>
 
 #include <fstream>
 #include <sstream>
 
 #include "tests/support/catch.h"
+#include "tests/support/temp_folder.h"
 
 using namespace reelfolio::pipeline;
 namespace fs = std::filesystem;
@@ -16,17 +16,8 @@ namespace {
 /// A folder that is current while it lives, so that listed names are short.
 class Folder {
  public:
-  Folder() : before_(fs::current_path()) {
-    std::string name = (fs::temp_directory_path() / "reelfolio_list_XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("no temporary folder");
-    path_ = name;
-    fs::current_path(path_);
-  }
-  ~Folder() {
-    fs::current_path(before_);
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
+  Folder() : before_(fs::current_path()) { fs::current_path(folder_.path()); }
+  ~Folder() { fs::current_path(before_); }
   void add(const std::string& file) {
     if (fs::path(file).has_parent_path()) fs::create_directories(fs::path(file).parent_path());
     std::ofstream(file) << "x";
@@ -34,7 +25,7 @@ class Folder {
 
  private:
   fs::path before_;
-  fs::path path_;
+  reelfolio::testing::TempFolder folder_;
 };
 
 std::vector<std::string> names(const std::vector<fs::path>& arguments, const ListOptions& options = {},

@@ -19,6 +19,7 @@
 #include "stages/write_jsonl.h"
 #include "tests/support/catch.h"
 #include "tests/support/fake_stages.h"
+#include "tests/support/temp_folder.h"
 
 using namespace reelfolio;
 using namespace reelfolio::pipeline;
@@ -40,16 +41,9 @@ Graph build(const std::vector<std::string>& settings = {}) {
   return build_graph(spec, {}, test::fake_stage_types());
 }
 
-class Folder {
+class Folder : public testing::TempFolder {
  public:
-  Folder() {
-    std::string name = (std::filesystem::temp_directory_path() / "reelfolio-ledger-XXXXXX").string();
-    REQUIRE(mkdtemp(name.data()) != nullptr);
-    path = name;
-  }
-  ~Folder() { std::filesystem::remove_all(path); }
-  std::filesystem::path path;
-  std::filesystem::path ledger() const { return path / "out.jsonl.ledger"; }
+  std::filesystem::path ledger() const { return *this / "out.jsonl.ledger"; }
 };
 
 std::unique_ptr<Ledger> open(const Folder& folder, const Graph& graph, const LedgerOptions& options = {},
@@ -160,7 +154,7 @@ TEST_CASE("ledger: what was not flushed is not there, and --fresh forgets the re
 TEST_CASE("ledger: a file is hashed once, until it changes") {
   const Folder folder;
   const Graph graph = build();
-  const std::filesystem::path path = folder.path / "a.pdf";
+  const std::filesystem::path path = folder / "a.pdf";
   write(path, "one");
   ListedInput listed;
   listed.path = path;

@@ -1,13 +1,13 @@
-#include <stdlib.h>
-
 #include <fstream>
 #include <iterator>
+#include <optional>
 
 #include "pipeline/explain.h"
 #include "pipeline/run_report.h"
 #include "stages/write_jsonl.h"
 #include "tests/support/catch.h"
 #include "tests/support/fake_stages.h"
+#include "tests/support/temp_folder.h"
 
 using namespace reelfolio;
 using namespace reelfolio::pipeline;
@@ -50,9 +50,8 @@ TEST_CASE("report: everything stands in it and it is written whole") {
   report.summary.stage_costs["caption"] = {1.5, 3, 30, 6};
   report.peak_memory = 4096;
 
-  std::string name = (fs::temp_directory_path() / "reelfolio_report_XXXXXX").string();
-  REQUIRE(::mkdtemp(name.data()) != nullptr);
-  const fs::path path = run_report_path(fs::path(name) / "out.jsonl");
+  std::optional<testing::TempFolder> folder(std::in_place);
+  const fs::path path = run_report_path(*folder / "out.jsonl");
   CHECK(path.filename() == "out.jsonl.run.json");
   write_run_report(path, report);
   write_run_report(path, report);
@@ -65,10 +64,10 @@ TEST_CASE("report: everything stands in it and it is written whole") {
   CHECK(read["counts"]["ok"] == 3);
   CHECK(read["stages"]["caption"]["generated_tokens"] == 6);
   CHECK(read["peak_memory_bytes"] == 4096);
-  CHECK(std::distance(fs::directory_iterator(name), fs::directory_iterator()) ==
+  CHECK(std::distance(fs::directory_iterator(folder->path()), fs::directory_iterator()) ==
         1);  // no temporary file is left
   CHECK((fs::status(path).permissions() & fs::perms::owner_read) == fs::perms::owner_read);
-  fs::remove_all(name);
+  folder.reset();
   CHECK_THROWS_AS(write_run_report(path, report), stages::OutputError);
 }
 

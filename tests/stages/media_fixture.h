@@ -13,32 +13,14 @@
 #include <vector>
 
 #include "stages/stage.h"
+#include "tests/support/temp_folder.h"
 
 /// What the tests of the media stages share: files that go away, and a stage run on one file.
 namespace reelfolio::stages {
 
-class MediaFolder {
+class MediaFolder : public reelfolio::testing::TempFolder {
  public:
-  MediaFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "reelfolio-media-XXXXXX").string();
-    if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp failed");
-    path_ = name;
-  }
-  ~MediaFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  MediaFolder(const MediaFolder&) = delete;
-  MediaFolder& operator=(const MediaFolder&) = delete;
-
-  std::filesystem::path path(const std::string& name) const { return path_ / name; }
-  std::filesystem::path write(const std::string& name, const std::string& bytes) const {
-    std::ofstream(path(name), std::ios::binary) << bytes;
-    return path(name);
-  }
-
- private:
-  std::filesystem::path path_;
+  std::filesystem::path path(const std::string& name) const { return *this / name; }
 };
 
 inline std::string read_file(const std::filesystem::path& path) {

@@ -11,9 +11,11 @@
 
 #include "tests/stages/language_fixture.h"
 #include "tests/support/catch.h"
+#include "tests/support/temp_folder.h"
 
 using namespace reelfolio::stages;
 using namespace reelfolio::stages::testing;
+using reelfolio::testing::TempFolder;
 
 namespace {
 
@@ -42,15 +44,6 @@ std::string read_file(const std::filesystem::path& path) {
   text << std::ifstream(path, std::ios::binary).rdbuf();
   return text.str();
 }
-
-struct TempFolder {
-  TempFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "reelfolio-jsonl-XXXXXX").string();
-    path = mkdtemp(name.data());
-  }
-  ~TempFolder() { std::filesystem::remove_all(path); }
-  std::filesystem::path path;
-};
 
 }  // namespace
 
@@ -123,7 +116,7 @@ TEST_CASE("write_jsonl: text that is not UTF-8 is replaced, never refused") {
 
 TEST_CASE("write_jsonl: the file appears under its name only when it is finished") {
   const TempFolder folder;
-  const auto path = folder.path / "out.jsonl";
+  const auto path = folder / "out.jsonl";
   std::ofstream(path) << "old\n";
   std::filesystem::permissions(path,
                                std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
@@ -140,7 +133,7 @@ TEST_CASE("write_jsonl: the file appears under its name only when it is finished
 
 TEST_CASE("write_jsonl: a run that ends early leaves the old file, and its lines beside it") {
   const TempFolder folder;
-  const auto path = folder.path / "out.jsonl";
+  const auto path = folder / "out.jsonl";
   std::ofstream(path) << "old\n";
   make_jsonl_sink(path)->write(bill());
   CHECK(read_file(path) == "old\n");
@@ -152,13 +145,13 @@ TEST_CASE("write_jsonl: a run that ends early leaves the old file, and its lines
 
 TEST_CASE("write_jsonl: a symbolic link stays a link") {
   const TempFolder folder;
-  std::filesystem::create_directory(folder.path / "data");
-  std::filesystem::create_symlink("data/real.jsonl", folder.path / "link.jsonl");
-  const auto sink = make_jsonl_sink(folder.path / "link.jsonl");
+  std::filesystem::create_directory(folder / "data");
+  std::filesystem::create_symlink("data/real.jsonl", folder / "link.jsonl");
+  const auto sink = make_jsonl_sink(folder / "link.jsonl");
   sink->write(bill());
   sink->finish();
-  CHECK(std::filesystem::is_symlink(folder.path / "link.jsonl"));
-  CHECK(read_file(folder.path / "data" / "real.jsonl") == jsonl_lines(bill()));
+  CHECK(std::filesystem::is_symlink(folder / "link.jsonl"));
+  CHECK(read_file(folder / "data" / "real.jsonl") == jsonl_lines(bill()));
 }
 
 TEST_CASE("write_jsonl: an output that cannot be written names the file and the reason") {
@@ -174,15 +167,15 @@ TEST_CASE("write_jsonl: an output that cannot be written names the file and the 
     }
     return "";
   };
-  CHECK(message(folder.path) == folder.path.string() + ": cannot be written: is a directory");
-  CHECK(message(folder.path / "none" / "out.jsonl")
+  CHECK(message(folder.path()) == folder.path().string() + ": cannot be written: is a directory");
+  CHECK(message(folder / "none" / "out.jsonl")
             .find("out.jsonl.partial: cannot be written: no such file or directory") != std::string::npos);
   CHECK(message("/dev/full") == "/dev/full: cannot be written: no space left on device");
 }
 
 TEST_CASE("write_jsonl: a reader that has gone is told apart from a full disk") {
   const TempFolder folder;
-  const auto path = folder.path / "pipe";
+  const auto path = folder / "pipe";
   REQUIRE(mkfifo(path.c_str(), 0600) == 0);
   const int reader = open(path.c_str(), O_RDONLY | O_NONBLOCK);
   REQUIRE(reader >= 0);
