@@ -158,7 +158,7 @@ def make_pdf(path):
         lines = invoice_text.printed_lines(rng, invoice)
         margin, pitch = 28.0, min(50.0, (height - 56) / (sum(l[2] for l in lines) + 0.6))
         y = margin
-        for left, right, factor, heavy in lines:
+        for left, right, factor, heavy, _ in lines:
             face, size = bold if heavy else regular, 0.5 * pitch * factor
             while pdfmetrics.stringWidth(left, face, size) + pdfmetrics.stringWidth(right, face, size) + size > width - 2 * margin:
                 size *= 0.97

@@ -16,6 +16,7 @@ GRIDS = ((288, 528), (336, 432), (384, 384), (432, 336))
 BRANCH_TOKENS = 160
 PAGE_BRANCH_TOKENS = 288
 SPEECH_BRANCH_TOKENS = 224
+CELLS_OF_A_TOKEN = 4  # as many are told apart where the characters of a token lie in several
 
 
 class Text:
@@ -38,15 +39,27 @@ class Text:
             self.cache[s] = self.tok.encode(s, add_special_tokens=False).ids
         return self.cache[s]
 
-    def pack(self, soft_tokens, conversations, size=BRANCH_TOKENS, front=None, back=None):
+    def cells_of_tokens(self, answer, cells):
+        """int64 [tokens + 1, CELLS_OF_A_TOKEN]: the cells in which the characters lie that each token of a Traced answer is read from; -1 where
+        there are none. `cells` is what documents.cells_of gives of the page."""
+        spans = self.tok.encode(answer, add_special_tokens=False).offsets
+        out = np.full((len(spans) + 1, CELLS_OF_A_TOKEN), -1, np.int64)
+        for k, (begin, end) in enumerate(spans):
+            at = sorted({cells[w] for w in answer.where[begin:end] if w in cells})[:CELLS_OF_A_TOKEN]
+            out[k, :len(at)] = at
+        return out
+
+    def pack(self, soft_tokens, conversations, size=BRANCH_TOKENS, front=None, back=None, cells=None):
         """conversations: one list of (question, answer) per picture, or per sound with its `front` and `back` -> ids, targets, branch, positions, all
         [B, S] numpy arrays with S = front + soft + back + size. Targets are -100 where nothing is to be learnt;
-        the target at a position is the token after it. Conversations that do not fit are left out."""
+        the target at a position is the token after it. Conversations that do not fit are left out. `cells`, one for each page: also gives what
+        Traced answers are read from, [B, S, CELLS_OF_A_TOKEN] from `cells_of_tokens` at the position of each target."""
         shared = (front or self.front) + [0] * soft_tokens + (back or self.back)
         keep, B = len(shared), len(conversations)
         S = keep + size
         ids, target = np.zeros((B, S), np.int64), np.full((B, S), -100, np.int64)
         branch, position = np.full((B, S), -1, np.int64), np.zeros((B, S), np.int64)
+        read_from = np.full((B, S, CELLS_OF_A_TOKEN), -1, np.int64)
         ids[:, :keep], branch[:, :keep], position[:, :keep] = shared, 0, np.arange(keep)
         for b, talk in enumerate(conversations):
             at = keep
@@ -60,8 +73,11 @@ class Text:
                 target[b, at + len(q) - 1:at + n] = a
                 branch[b, at:at + n] = k + 1
                 position[b, at:at + n] = keep + np.arange(n)
+                if cells is not None and isinstance(answer, invoice_text.Traced):
+                    read_from[b, at + len(q) - 1:at + n] = self.cells_of_tokens(answer, cells[b])
                 at += n
-        return ids, target, branch, position, keep
+        packed = ids, target, branch, position, keep
+        return packed if cells is None else (packed, read_from)
 
 
 def masks(branch, position, window):
@@ -133,13 +149,13 @@ def text_codes(cells, size):
     return np.concatenate((one_hot, place), -1)
 
 
-def page_conversations(rng, invoice, lines, json_share, whole_share=0.7):
+def page_conversations(rng, invoice, lines, json_share, whole_share):
     """With probability `json_share` the whole extraction, with probability `whole_share` the text of the whole page, then readings
     of single facts."""
     pick = lambda options: str(options[int(rng.integers(0, len(options)))])
     talk = []
     if rng.random() < json_share:
-        talk.append((pick(invoice_text.EXTRACT_PROMPTS), invoice_text.to_json(invoice)))
+        talk.append((pick(invoice_text.EXTRACT_PROMPTS), invoice_text.to_json(invoice, invoice_text.traced_facts(invoice, lines))))
     if rng.random() < whole_share:
         talk.append((pick(invoice_text.PAGE_PROMPTS), invoice_text.page_text(lines)))
     return talk + [(q + pick(frames.QUESTION_SUFFIXES), a) for q, a in invoice_text.reading_questions(rng, invoice, lines)]

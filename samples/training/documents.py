@@ -3,6 +3,7 @@
     page = typeset(rng, lines, size)     where each piece of text stands
     render_page(rng, page)               uint8 [height, width, 3]
     cell_text(page), patch_text(page)    dense targets: which characters lie in each cell and patch
+    cells_of(page)                       in which cell each printed character lies
 
 Needs numpy, Pillow and the DejaVu and Liberation fonts (Debian: fonts-dejavu, fonts-liberation).
 """
@@ -39,6 +40,7 @@ class Piece:
     y: float      # baseline
     file: str
     size: int
+    place: tuple = (0, 0)  # line, and its left (0) or right (1) text
 
 
 @dataclass
@@ -51,7 +53,7 @@ class Page:
 
 
 def typeset(rng, lines, size=PAGE, family=None):
-    """Places lines of (left text, right text, size factor, bold) on a page, as large as they fit."""
+    """Places lines of (left text, right text, size factor, bold, ...) on a page, as large as they fit."""
     height, width = size
     regular, bold = FAMILIES[int(rng.integers(0, len(FAMILIES)))] if family is None else family
     margin = width * rng.uniform(0.05, 0.08)
@@ -60,7 +62,7 @@ def typeset(rng, lines, size=PAGE, family=None):
     page = Page(height, width, angle=float(rng.normal(0, 0.7)) if rng.random() < 0.5 else 0.0)
     centred = rng.random() < 0.3
     y = margin + rng.uniform(0, height - 2 * margin - pitch * sum(l[2] for l in lines)) * 0.5
-    for left, right, factor, heavy in lines:
+    for index, (left, right, factor, heavy, *_) in enumerate(lines):
         file = bold if heavy else regular
         px = int(base * factor)
         while px > 8 and font(file, px).getlength(left) + font(file, px).getlength(right) + (px if right else 0) > width - 2 * margin:
@@ -68,9 +70,9 @@ def typeset(rng, lines, size=PAGE, family=None):
         f = font(file, px)
         baseline = y + 0.75 * pitch * factor
         x = (width - f.getlength(left)) / 2 if centred and not right else margin
-        page.pieces.append(Piece(left, x, baseline, file, px))
+        page.pieces.append(Piece(left, x, baseline, file, px, (index, 0)))
         if right:
-            page.pieces.append(Piece(right, width - margin - f.getlength(right), baseline, file, px))
+            page.pieces.append(Piece(right, width - margin - f.getlength(right), baseline, file, px, (index, 1)))
         y += pitch * factor
         if heavy and rng.random() < 0.2:
             page.rules.append(y)
@@ -97,7 +99,7 @@ def render_page(rng, page, noise=True):
 
 
 def character_centres(page):
-    """[(character, x, y)] with the page's rotation applied, in reading order."""
+    """[(character, x, y, place)] with the page's rotation applied, in reading order; place is (line, side, index)."""
     c, s = math.cos(math.radians(-page.angle)), math.sin(math.radians(-page.angle))
     out = []
     for p in page.pieces:
@@ -107,7 +109,7 @@ def character_centres(page):
                 continue
             x = p.x + (f.getlength(p.text[:i]) + f.getlength(p.text[:i + 1])) / 2 - page.width / 2
             y = p.y - 0.36 * p.size - page.height / 2
-            out.append((ch, x * c - y * s + page.width / 2, x * s + y * c + page.height / 2))
+            out.append((ch, x * c - y * s + page.width / 2, x * s + y * c + page.height / 2, (*p.place, i)))
     return out
 
 
@@ -124,7 +126,7 @@ def cell_text(page, cell=48):
     """int64 [rows * columns, SLOTS]: the characters whose centre lies in each cell, in reading order, then zeros."""
     rows, columns = page.height // cell, page.width // cell
     out, used = np.zeros((rows * columns, SLOTS), np.int64), np.zeros(rows * columns, int)
-    for ch, x, y in character_centres(page):
+    for ch, x, y, _ in character_centres(page):
         if 0 <= x < columns * cell and 0 <= y < rows * cell:
             at = int(y // cell) * columns + int(x // cell)
             if used[at] < SLOTS:
@@ -133,12 +135,19 @@ def cell_text(page, cell=48):
     return out
 
 
+def cells_of(page, cell=48):
+    """(line, side, index) -> the cell in which that character has its centre."""
+    rows, columns = page.height // cell, page.width // cell
+    return {place: int(y // cell) * columns + int(x // cell) for _, x, y, place in character_centres(page)
+            if 0 <= x < columns * cell and 0 <= y < rows * cell}
+
+
 def patch_text(page, patch=16):
     """int64 [rows * columns]: the character whose centre is nearest to the middle of each patch, within half a
     patch to the side and a patch up or down; 0 where there is none."""
     rows, columns = page.height // patch, page.width // patch
     out, best = np.zeros(rows * columns, np.int64), np.full(rows * columns, np.inf)
-    for ch, x, y in character_centres(page):
+    for ch, x, y, _ in character_centres(page):
         column = int(x // patch)
         for row in range(max(0, int(y // patch) - 1), min(rows, int(y // patch) + 2)):
             away = abs(row * patch + patch / 2 - y)

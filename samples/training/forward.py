@@ -2,7 +2,7 @@
 
 Works on the parameters of transformers' Gemma4ForConditionalGeneration and computes what
 that class computes (`check_against_library` compares them), with three differences that
-save time: linear layers and attention multiply in bf16 and keep the residual stream and the softmax in f32; clip bounds
+save time: linear layers and attention multiply in bf16, where the processor can, and keep the residual stream and the softmax in f32; clip bounds
 are left out, because they are set after training to clip nothing; and layers that only
 read shared keys and values run at answer positions alone.
 """
@@ -11,20 +11,31 @@ import math
 import torch
 import torch.nn.functional as F
 
-BF16 = torch.bfloat16
+
+def product_type():
+    """bf16 where the processor multiplies it at least as fast as f32; AVX2 alone does not."""
+    fast = torch.backends.cpu.get_cpu_capability() not in ("DEFAULT", "NO AVX", "AVX2")
+    return torch.bfloat16 if fast else torch.float32
+
+
+BF16 = product_type()
 
 
 def linear(x, weight):
     return F.linear(x.to(BF16), weight.to(BF16))
 
 
-def attention(q, k, v, mask=None):
-    """Attention with scale 1 over [B, heads, n, d]; `mask` is true where a key is visible. Plain products: PyTorch's fused kernel is
-    slower on a CPU, forwards and backwards."""
+def attention_weights(q, k, mask=None):
+    """Softmax with scale 1 of [B, heads, n, d] and [B, heads, m, d]; `mask` is true where a key is visible. Plain products: PyTorch's
+    fused kernel is slower on a CPU, forwards and backwards."""
     scores = (q.to(BF16) @ k.to(BF16).transpose(-1, -2)).float()
     if mask is not None:
         scores = scores.masked_fill(~mask, -torch.inf)
-    return torch.softmax(scores, -1).to(BF16) @ v.to(BF16)
+    return torch.softmax(scores, -1)
+
+
+def attention(q, k, v, mask=None):
+    return attention_weights(q, k, mask).to(BF16) @ v.to(BF16)
 
 
 def norm(x, weight=None, eps=1e-6):
@@ -131,12 +142,13 @@ def text_weights(layer):
             m.gate_proj.weight, m.up_proj.weight, m.down_proj.weight, layer.per_layer_input_gate.weight, layer.per_layer_projection.weight)
 
 
-def decoder(model, ids, soft, soft_at, positions, masks, keep, wanted=None):
+def decoder(model, ids, soft, soft_at, positions, masks, keep, wanted=None, looks=None):
     """Logits [B, S - keep, vocabulary] at the positions from `keep` on, or [n, vocabulary] at the n of them that
     `wanted` (bool [B, S - keep]) selects.
 
     ids        [B, S]; soft [B, t, hidden] replaces the rows soft_at .. soft_at + t - 1 (where ids are 0)
     positions  [B, S]; masks: layer type -> bool [B, 1, S, S], true where a key is visible
+    looks      if a list, the attention of the first head of each full layer is appended, [B, S - keep, S]
     """
     lm = model.model.language_model
     config = lm.config
@@ -168,7 +180,10 @@ def decoder(model, ids, soft, soft_at, positions, masks, keep, wanted=None):
             k, v = (t.transpose(1, 2).repeat_interleave(nq // nk, 1) for t in (k, v))
             shared[kind] = (k, v)
         k, v = shared[kind]
-        o = attention(q, k, v, masks[kind][:, :, start:])
+        weights = attention_weights(q, k, masks[kind][:, :, start:])
+        if looks is not None and kind == "full_attention":
+            looks.append(weights[:, 0, keep - start:])
+        o = weights.to(BF16) @ v.to(BF16)
         o = linear(o.transpose(1, 2).reshape(B, T, nq * hd), a.o_proj.weight)
         x = x + norm(o, layer.post_attention_layernorm.weight)
         x = text_tail(x, ple[:, :, i], text_weights(layer))
@@ -210,7 +225,7 @@ def check_against_library(model, tolerance=0.08):
     causal = (at[:, None] >= at[None]).expand(2, 1, S, S)
     window = causal & (at[:, None] - at[None] < config.text_config.sliding_window)
     clean = torch.where(ids == config.image_token_id, 0, ids)
-    worst = 0.0
+    worst, usual = 0.0, this.BF16
     for exact in (True, False):
         this.BF16 = torch.float32 if exact else torch.bfloat16
         soft = embed_vision(model, vision(model.model.vision_tower, patches, positions, (rows, columns))[0])
@@ -220,5 +235,5 @@ def check_against_library(model, tolerance=0.08):
         if difference > limit:
             raise AssertionError(f"forward pass differs from the library by {difference:.2e} of the norm ({'f32' if exact else 'bf16'})")
         worst = max(worst, difference)
-    this.BF16 = torch.bfloat16
+    this.BF16 = usual
     return worst

@@ -2,12 +2,17 @@
 import json
 import os
 import time
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 
 import batches
 import forward
+
+# What training needs beside samples/model to go on from it: the heads that read the tower's features, and the table of codes.
+KEPT_HEADS = Path(__file__).resolve().parent / "heads.safetensors"
 
 
 def schedule(step, steps, warm_up=60):
@@ -70,21 +75,34 @@ def answer_loss(logits, target):
     return loss, exact[first].mean(), exact[~first].mean()
 
 
-def answers(model, soft, front, ids, target, branch, position, keep):
-    """Logits at the places of `target` where there is something to learn, and the targets [B, T]."""
+def answers(model, soft, front, ids, target, branch, position, keep, looks=None):
+    """Logits at the places of `target` where there is something to learn, and the targets [B, T]; `looks` as in forward.decoder."""
     window = model.config.text_config.sliding_window
     target = torch.from_numpy(target[:, keep:])
-    logits = forward.decoder(model, torch.from_numpy(ids), soft, front, torch.from_numpy(position), batches.masks(branch, position, window), keep, target >= 0)
+    logits = forward.decoder(model, torch.from_numpy(ids), soft, front, torch.from_numpy(position), batches.masks(branch, position, window), keep, target >= 0, looks)
     return logits, target
 
 
+def directory_state(path):
+    """A model directory as a checkpoint without an optimiser: its weights, and the heads that were kept for it, if any."""
+    weights = load_file(path / "model.safetensors")
+    state = {"model": {k.removeprefix("model."): v.float() for k, v in weights.items()}, "step": 0}
+    state["lm"] = {k.removeprefix("language_model."): v for k, v in state["model"].items() if k.startswith("language_model.")}
+    state["tower"] = {k.removeprefix("vision_tower."): v for k, v in state["model"].items() if k.startswith("vision_tower.")}
+    if KEPT_HEADS.exists():
+        for name, value in load_file(KEPT_HEADS).items():
+            module, name = name.split("/")
+            state.setdefault(module, {})[name] = value.float()
+    return state
+
+
 def restore(path, opt, averaged=False, **modules):
-    """Loads what fits of a checkpoint; returns its step, 0 if there is none. Parameters that have
+    """Loads what fits of a checkpoint or a model directory; returns its step, 0 if there is none. Parameters that have
     another shape or did not exist keep their first values, and the optimiser then starts afresh. `averaged`: the running average of
     `model` instead, where there is one."""
     if not path.exists():
         return 0
-    state = torch.load(path, weights_only=True)
+    state = directory_state(path) if path.is_dir() else torch.load(path, weights_only=True)
     if averaged and "average" in state:
         state["model"] = state["average"]
     same = True
