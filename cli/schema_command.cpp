@@ -49,9 +49,9 @@ void print_keywords() {
 }
 
 /// Prints what the constraint says to a value; true where it admits it.
-bool report(const Constraint& constraint, const std::string& name, const std::string& json) {
+bool report(const Constraint& constraint, const std::string& name, const std::string& value) {
   try {
-    const bool admits = constraint.admits_value(json);
+    const bool admits = constraint.admits_value(value);
     print(name + ": " + (admits ? "admitted" : "not admitted") + "\n");
     return admits;
   } catch (const std::invalid_argument&) {

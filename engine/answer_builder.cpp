@@ -7,14 +7,14 @@ namespace reelfolio::engine {
 
 namespace {
 
-constexpr std::string_view kSpace = " \t\n\r\f\v";
+constexpr std::string_view kWhitespace = " \t\n\r\f\v";
 /// A thought channel begins with its name on a line of its own.
 constexpr std::string_view kThoughtHeader = "thought\n";
 
 std::string_view trimmed(std::string_view text) {
-  const std::size_t first = text.find_first_not_of(kSpace);
+  const std::size_t first = text.find_first_not_of(kWhitespace);
   if (first == text.npos) return {};
-  return text.substr(first, text.find_last_not_of(kSpace) - first + 1);
+  return text.substr(first, text.find_last_not_of(kWhitespace) - first + 1);
 }
 
 }  // namespace
@@ -48,7 +48,7 @@ void AnswerBuilder::push(TokenId id, std::optional<float> log_probability) {
 void AnswerBuilder::show(std::string_view piece) {
   shown_bytes_ += piece.size();
   if (text_.empty() && held_.empty()) {
-    const std::size_t first = piece.find_first_not_of(kSpace);
+    const std::size_t first = piece.find_first_not_of(kWhitespace);
     const std::size_t leading = first == piece.npos ? piece.size() : first;
     leading_bytes_ += leading;
     piece.remove_prefix(leading);
@@ -79,7 +79,7 @@ std::size_t AnswerBuilder::certain_bytes() const {
       break;
     }
   }
-  const std::size_t last = std::string_view(held_).substr(0, end).find_last_not_of(kSpace);
+  const std::size_t last = std::string_view(held_).substr(0, end).find_last_not_of(kWhitespace);
   return last == held_.npos ? 0 : last + 1;
 }
 
@@ -94,7 +94,7 @@ void AnswerBuilder::pass_on(std::size_t bytes) {
 void AnswerBuilder::finish(Answer& answer) {
   if (in_thought_) *thinking_ += hidden_.finish();
   if (!stopped()) show(visible_.finish());
-  held_ = trimmed(held_).empty() ? std::string() : held_.substr(0, held_.find_last_not_of(kSpace) + 1);
+  held_ = trimmed(held_).empty() ? std::string() : held_.substr(0, held_.find_last_not_of(kWhitespace) + 1);
   pass_on(held_.size());
   answer.text = text_;
   answer.stopped_at = stopped_at_;

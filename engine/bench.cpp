@@ -18,6 +18,7 @@
 #include "engine/kernels/row_kernels.h"
 #include "engine/packed_model.h"
 #include "engine/sampling/sampler.h"
+#include "engine/stopwatch.h"
 #include "engine/synthetic_tokenizer.h"
 #include "engine/text/decoder.h"
 #include "engine/tokenizer.h"
@@ -27,8 +28,6 @@
 namespace reelfolio::engine {
 
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 constexpr std::array<BenchCase, 9> kCases = {{{"prefill_512", BenchUnit::tokens_per_second},
                                               {"decode_1", BenchUnit::tokens_per_second},
@@ -46,10 +45,6 @@ constexpr int kMaskRuns = 10;
 
 bool covers(std::string_view item, std::string_view name) {
   return name.starts_with(item) && (name.size() == item.size() || name[item.size()] == '_');
-}
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
 double median(std::vector<double> values) {

@@ -18,7 +18,7 @@ namespace reelfolio::engine {
 namespace {
 
 constexpr std::size_t kWholeBytes = std::size_t{16} << 10;
-constexpr std::size_t kBlockBytes = std::size_t{4} << 10;
+constexpr std::size_t kSampleBytes = std::size_t{4} << 10;
 constexpr std::size_t kBlocks = 4;
 constexpr std::size_t kMostFileBytes = std::size_t{512} << 20;
 constexpr std::array<std::string_view, 5> kFiles = {"config.json", "generation_config.json",
@@ -91,9 +91,9 @@ std::string model_fingerprint(const std::filesystem::path& dir, const Checkpoint
       continue;
     }
     for (std::size_t k = 0; k < kBlocks; ++k) {
-      hash.field(tensor.bytes.subspan(
-          (size - kBlockBytes) / (kBlocks - 1) * k + (size - kBlockBytes) % (kBlocks - 1) * k / (kBlocks - 1),
-          kBlockBytes));
+      hash.field(tensor.bytes.subspan((size - kSampleBytes) / (kBlocks - 1) * k +
+                                          (size - kSampleBytes) % (kBlocks - 1) * k / (kBlocks - 1),
+                                      kSampleBytes));
     }
   }
   return hash.hex();

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "engine/error.h"
+#include "engine/stopwatch.h"
 #include "engine/utf8.h"
 
 namespace reelfolio::engine {
@@ -14,8 +15,6 @@ namespace {
 
 /// Constraints whose masks are kept. A graph has one for each stage.
 constexpr std::size_t kMaxGrammars = 32;
-
-using Clock = std::chrono::steady_clock;
 
 void expect_range(const char* name, float value, bool is_within, const char* expected) {
   if (is_within && std::isfinite(value)) return;

@@ -13,13 +13,12 @@
 
 #include "engine/aligned_memory.h"
 #include "engine/ops/matmul.h"
+#include "engine/stopwatch.h"
 #include "engine/tensor.h"
 
 namespace reelfolio::engine {
 
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 template <class Work>
 double best_seconds(int repeats, Work work) {

@@ -11,13 +11,12 @@
 #include "engine/constraint/grammar_state.h"
 #include "engine/constraint/token_masks.h"
 #include "engine/sampling/sampler.h"
+#include "engine/stopwatch.h"
 #include "engine/tokenizer.h"
 
 namespace reelfolio::engine {
 
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 constexpr std::string_view kSchema = R"({
   "type": "object",
@@ -70,10 +69,6 @@ std::string invoice(sampling::Random& random) {
     text += i > 1 ? ", " : "";
   }
   return text + R"(], "total": )" + number(random, 9000) + ".25}";
-}
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
 }  // namespace

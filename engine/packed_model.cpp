@@ -26,7 +26,7 @@ constexpr std::string_view kWeightsKey = "reelfolio.weights";
 /// Counts changes of the format: the layouts of quant/, the rotation's signs, the keys.
 constexpr std::string_view kVersion = "2";
 constexpr std::string_view kChecksumSuffix = "#sha256";
-constexpr std::size_t kAlignment = 64;
+constexpr std::size_t kPackedAlignment = 64;
 
 /// Beside the tensors, what a model directory needs to be used.
 constexpr std::string_view kCopiedFiles[] = {"config.json",
@@ -115,7 +115,7 @@ std::string header_text(const std::vector<Entry>& entries, ops::WeightType weigh
   std::string text = header.dump();
   // Spaces up to where the first matrix may start, counted from the front of the file.
   constexpr std::size_t kLengthBytes = 8;
-  text.append((kAlignment - (kLengthBytes + text.size()) % kAlignment) % kAlignment, ' ');
+  text.append((kPackedAlignment - (kLengthBytes + text.size()) % kPackedAlignment) % kPackedAlignment, ' ');
   return text;
 }
 
@@ -323,9 +323,9 @@ std::optional<quant::PackedMatrix> find_packed_matrix(const Checkpoint& checkpoi
                      std::to_string(tensor->bytes.size()) + " bytes, expected " +
                      std::to_string(shape.total_bytes()));
   }
-  if (reinterpret_cast<std::uintptr_t>(tensor->bytes.data()) % kAlignment != 0) {
+  if (reinterpret_cast<std::uintptr_t>(tensor->bytes.data()) % kPackedAlignment != 0) {
     throw ModelError(tensor->file + ": matrix '" + tensor->name + "' does not start at a multiple of " +
-                     std::to_string(kAlignment));
+                     std::to_string(kPackedAlignment));
   }
   return quant::packed_view(shape, tensor->bytes.data());
 }

@@ -7,6 +7,7 @@
 
 #include "engine/cache_room.h"
 #include "engine/error.h"
+#include "engine/stopwatch.h"
 
 namespace reelfolio::engine {
 
@@ -16,12 +17,6 @@ namespace {
 constexpr std::size_t kRowsPerPass = 512;
 /// Shared stretches below this are cheaper to repeat than to run in a pass of their own.
 constexpr std::size_t kMinSharedTokens = 32;
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 /// Thrown between layers when the caller has asked to stop.
 struct Stopped {};

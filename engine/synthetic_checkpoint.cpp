@@ -18,9 +18,9 @@ namespace reelfolio::engine {
 
 namespace {
 
-constexpr std::size_t kBlockBytes = std::size_t{64} << 20;
+constexpr std::size_t kDeviateBytes = std::size_t{64} << 20;
 constexpr std::size_t kElementBytes = 2;
-constexpr std::size_t kAlignment = 64;
+constexpr std::size_t kCheckpointAlignment = 64;
 constexpr float kDeviation = 0.02F;
 /// Dot products of normed queries and keys have a deviation of norm weight^2 * sqrt(head_dim):
 /// between 0.5 and 1.5 for heads of 64 to 512.
@@ -341,18 +341,19 @@ Checkpoint make_synthetic_checkpoint(const ModelConfig& config, const std::strin
   std::size_t matrices = 0;
   std::size_t constants = 0;
   for (const TensorList::Entry& entry : list.entries()) {
-    (entry.constant ? constants : matrices) += round_up(entry.bytes(), kAlignment);
+    (entry.constant ? constants : matrices) += round_up(entry.bytes(), kCheckpointAlignment);
   }
   const auto write_constants = [&](std::span<std::byte> block) {
     std::byte* target = block.data();
     for (const TensorList::Entry& entry : list.entries()) {
       if (!entry.constant) continue;
       for (std::size_t at = 0; at < entry.bytes(); at += kElementBytes) store(target + at, *entry.constant);
-      target += round_up(entry.bytes(), kAlignment);
+      target += round_up(entry.bytes(), kCheckpointAlignment);
     }
   };
-  const std::shared_ptr<const Memory> memory(new Memory{
-      {std::min(kBlockBytes, matrices), matrices, write_deviates}, {constants, constants, write_constants}});
+  const std::shared_ptr<const Memory> memory(
+      new Memory{{std::min(kDeviateBytes, matrices), matrices, write_deviates},
+                 {constants, constants, write_constants}});
 
   std::vector<TensorView> tensors;
   const std::byte* next_matrix = memory->matrices.data();
@@ -360,7 +361,7 @@ Checkpoint make_synthetic_checkpoint(const ModelConfig& config, const std::strin
   for (const TensorList::Entry& entry : list.entries()) {
     const std::byte*& next = entry.constant ? next_constant : next_matrix;
     tensors.push_back({entry.name, DType::bf16, entry.shape, {next, entry.bytes()}, name});
-    next += round_up(entry.bytes(), kAlignment);
+    next += round_up(entry.bytes(), kCheckpointAlignment);
   }
   return Checkpoint::from_memory(name, std::move(tensors), memory);
 }

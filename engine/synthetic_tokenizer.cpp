@@ -16,7 +16,7 @@ namespace {
 constexpr std::size_t kVocabSize = kSyntheticVocabSize;
 constexpr std::size_t kNumMerges = 514906;
 constexpr std::size_t kMaxPieceCharacters = 14;
-constexpr std::string_view kSpace = "\u2581";
+constexpr std::string_view kWordMark = "\u2581";
 
 /// std::uniform_*_distribution differs between standard libraries; this does not.
 class Random {
@@ -93,7 +93,7 @@ Vocabulary make_vocabulary() {
     vocabulary.pieces.push_back(piece);
     return true;
   };
-  add({std::string(kSpace), 1, -1, true});
+  add({std::string(kWordMark), 1, -1, true});
   for (const auto& script : scripts) {
     for (const Piece& piece : script) add(piece);
   }
@@ -109,7 +109,7 @@ Vocabulary make_vocabulary() {
     const Piece right = pool[random.skewed_below(pool.size())];
     Piece made;
     if (!left.opens_word && random.unit() < 0.35) {
-      made = {std::string(kSpace) + left.text, left.characters + 1, left.script, true};
+      made = {std::string(kWordMark) + left.text, left.characters + 1, left.script, true};
     } else {
       if (right.opens_word || left.characters + right.characters > kMaxPieceCharacters) continue;
       made = {left.text + right.text, left.characters + right.characters, left.script, left.opens_word};
@@ -205,7 +205,7 @@ std::string synthetic_text(std::size_t bytes, std::uint64_t seed) {
     const Piece& piece = v.pieces[random.skewed_below(v.pieces.size())];
     std::string_view text = piece.text;
     if (piece.opens_word) {
-      text.remove_prefix(kSpace.size());
+      text.remove_prefix(kWordMark.size());
       if (!out.empty()) out += random.below(12) == 0 ? '\n' : ' ';
     }
     out += text;

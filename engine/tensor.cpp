@@ -7,7 +7,7 @@ namespace reelfolio::engine {
 
 namespace {
 
-constexpr std::size_t kAlignment = 64;  // one cache line, one AVX-512 register
+constexpr std::size_t kTensorAlignment = 64;  // one cache line, one AVX-512 register
 
 }  // namespace
 
@@ -99,7 +99,8 @@ void MatrixBuffer::resize(std::size_t rows, std::size_t cols) {
   if (count > capacity_) {
     data_.reset();
     capacity_ = 0;
-    data_.reset(static_cast<float*>(::operator new[](count * sizeof(float), std::align_val_t{kAlignment})));
+    data_.reset(
+        static_cast<float*>(::operator new[](count * sizeof(float), std::align_val_t{kTensorAlignment})));
     capacity_ = count;
   }
   rows_ = rows;
@@ -107,7 +108,7 @@ void MatrixBuffer::resize(std::size_t rows, std::size_t cols) {
 }
 
 void MatrixBuffer::Free::operator()(float* p) const {
-  ::operator delete[](p, std::align_val_t{kAlignment});
+  ::operator delete[](p, std::align_val_t{kTensorAlignment});
 }
 
 }  // namespace reelfolio::engine

@@ -14,9 +14,9 @@ constexpr std::size_t kMostIds = std::size_t{1} << 22;
 constexpr std::size_t kMostMerges = std::size_t{1} << 24;
 // The time to look for added tokens grows with the longest; the release's are below 40 bytes.
 constexpr std::size_t kMostAddedTokenBytes = 1024;
-constexpr std::string_view kSpaceMark = "\u2581";
+constexpr std::string_view kReplacement = "\u2581";
 
-void expect_string(const JsonValue& object, std::string_view key, std::string_view expected) {
+void require_string(const JsonValue& object, std::string_view key, std::string_view expected) {
   const JsonValue value = object.require(key);
   if (value.string() != expected) value.fail("\"" + std::string(expected) + "\"");
 }
@@ -38,31 +38,31 @@ JsonValue sole_step(const JsonValue& value, std::string_view list_key) {
 }
 
 void check_replace(const JsonValue& value, std::string_view pattern, std::string_view content) {
-  expect_string(value, "type", "Replace");
-  expect_string(value.require("pattern"), "String", pattern);
-  expect_string(value, "content", content);
+  require_string(value, "type", "Replace");
+  require_string(value.require("pattern"), "String", pattern);
+  require_string(value, "content", content);
 }
 
 void check_kind(const JsonValue& root, const JsonValue& model) {
-  check_replace(sole_step(root.require("normalizer"), "normalizers"), " ", kSpaceMark);
+  check_replace(sole_step(root.require("normalizer"), "normalizers"), " ", kReplacement);
   if (const auto split = root.find("pre_tokenizer")) {
     // Never fires: the normalizer leaves no space to split at.
     const JsonValue step = sole_step(*split, "pretokenizers");
-    expect_string(step, "type", "Split");
-    expect_string(step.require("pattern"), "String", " ");
+    require_string(step, "type", "Split");
+    require_string(step.require("pattern"), "String", " ");
   }
   const JsonValue decoder = root.require("decoder");
-  expect_string(decoder, "type", "Sequence");
+  require_string(decoder, "type", "Sequence");
   const JsonValue steps = decoder.require("decoders");
   const auto step = [&](std::size_t i) {
     return JsonValue(steps.array().at(i).value(), steps.path() + "[" + std::to_string(i) + "]", steps.file());
   };
   if (steps.array().size() != 3) steps.fail("Replace, ByteFallback and Fuse");
-  check_replace(step(0), kSpaceMark, " ");
-  expect_string(step(1), "type", "ByteFallback");
-  expect_string(step(2), "type", "Fuse");
+  check_replace(step(0), kReplacement, " ");
+  require_string(step(1), "type", "ByteFallback");
+  require_string(step(2), "type", "Fuse");
 
-  expect_string(model, "type", "BPE");
+  require_string(model, "type", "BPE");
   expect_bool(model, "byte_fallback", true);
   expect_bool(model, "ignore_merges", false);
   if (const auto dropout = model.find("dropout"); dropout && dropout->number(0.0, 1.0) != 0.0)

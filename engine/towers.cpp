@@ -14,8 +14,6 @@ namespace reelfolio::engine {
 
 namespace {
 
-using Kind = SoftTokenSource::Kind;
-
 std::size_t pixel_bytes(const RgbImage& image) {
   return static_cast<std::size_t>(image.width) * static_cast<std::size_t>(image.height) * 3;
 }
@@ -52,7 +50,7 @@ Towers::Towers(const ModelConfig& config, const Checkpoint& checkpoint, ops::Wei
 Towers::~Towers() = default;
 
 int Towers::soft_tokens(const SoftTokenSource& source) const {
-  if (source.kind == Kind::audio) {
+  if (source.kind == SoftTokenSource::Kind::audio) {
     if (!source.clip) throw RequestError("an audio part holds no sound");
     if (!hears_) throw RequestError("the model has no audio tower, the request has sound");
     check_clip(*source.clip);
@@ -75,15 +73,15 @@ int Towers::soft_tokens(const SoftTokenSource& source) const {
 
 MatrixBuffer Towers::encode(const SoftTokenSource& source, const std::function<void()>& between_layers) {
   const auto observe = [&between_layers](std::string_view, ConstMatrix) { between_layers(); };
-  if (source.kind == Kind::audio) {
+  if (source.kind == SoftTokenSource::Kind::audio) {
     if (!audio_) {
       verify_packed_model(checkpoint_, config_, PackedPart::audio_tower);
       audio_.emplace(config_, checkpoint_, weights_);
     }
     return audio_->encode(audio::mel_features(source.clip->samples).view(), observe);
   }
-  const vision::PreprocessedImage patches =
-      vision::preprocess_image(*source.image, source.budget, source.kind == Kind::video_frame);
+  const vision::PreprocessedImage patches = vision::preprocess_image(
+      *source.image, source.budget, source.kind == SoftTokenSource::Kind::video_frame);
   return vision_->encode(patches, observe);
 }
 

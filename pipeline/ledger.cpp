@@ -82,23 +82,23 @@ std::string file_stamp(const std::filesystem::path& path) {
 }
 
 /// What a file under the ledger's name is, told from its first bytes.
-enum class FileKind { none, ledger, other };
+enum class StoredKind { none, ledger, other };
 
-FileKind file_kind(const std::filesystem::path& path) {
+StoredKind stored_kind(const std::filesystem::path& path) {
   std::error_code error;
   const auto status = std::filesystem::symlink_status(path, error);
-  if (!std::filesystem::exists(status)) return FileKind::none;
-  if (!std::filesystem::is_regular_file(status)) return FileKind::other;
+  if (!std::filesystem::exists(status)) return StoredKind::none;
+  if (!std::filesystem::is_regular_file(status)) return StoredKind::other;
   std::string head(72, '\0');
   std::ifstream file(path, std::ios::binary);
   file.read(head.data(), static_cast<std::streamsize>(head.size()));
-  if (file.gcount() == 0) return FileKind::none;  // killed before anything was written
+  if (file.gcount() == 0) return StoredKind::none;  // killed before anything was written
   constexpr std::string_view kMagic("SQLite format 3\0", 16);
-  if (!head.starts_with(kMagic)) return FileKind::other;
+  if (!head.starts_with(kMagic)) return StoredKind::other;
   std::int64_t id = 0;
   for (std::size_t i = 68; i < 72; ++i) id = id << 8 | static_cast<unsigned char>(head[i]);
   // The id of a ledger that was never completed is still 0.
-  return id == kApplicationId || id == 0 ? FileKind::ledger : FileKind::other;
+  return id == kApplicationId || id == 0 ? StoredKind::ledger : StoredKind::other;
 }
 
 void remove_with_log(const std::filesystem::path& path) {
@@ -294,7 +294,7 @@ Ledger::Opened Ledger::open(const std::filesystem::path& path, const Graph& grap
   const auto refuse = [&](const std::string& why) {
     throw stages::OutputError(path.string() + ": " + why, false);
   };
-  if (file_kind(path) == FileKind::other) {
+  if (stored_kind(path) == StoredKind::other) {
     refuse("is no ledger of reelfolio; move it away, or write to another output");
   }
   if (options.fresh) remove_with_log(path);

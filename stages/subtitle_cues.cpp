@@ -16,7 +16,7 @@ constexpr std::size_t kLineColumns = 42;
 constexpr double kLongestS = 7;
 constexpr double kShortestS = 5.0 / 6;
 constexpr double kReadColumnsPerS = 17;
-constexpr double kPauseS = 1.0 / 12;
+constexpr double kCueGapS = 1.0 / 12;
 // Of a cue that reading speed makes short, so that words are not shown one by one.
 constexpr std::size_t kLeastCueColumns = 20;
 
@@ -191,9 +191,9 @@ void settle_times(std::vector<Cue>& cues) {
     cue.end_s = std::clamp(cue.end_s, cue.start_s + wanted_s, cue.start_s + kLongestS);
     if (i + 1 == cues.size()) continue;
     const double next_s = std::max(cues[i + 1].start_s, cue.start_s + 0.001);
-    if (cue.end_s > next_s - kPauseS) {
+    if (cue.end_s > next_s - kCueGapS) {
       // A cue too short for a pause after it keeps half its time.
-      cue.end_s = std::max(next_s - kPauseS, cue.start_s + (next_s - cue.start_s) / 2);
+      cue.end_s = std::max(next_s - kCueGapS, cue.start_s + (next_s - cue.start_s) / 2);
     }
   }
 }

@@ -44,13 +44,12 @@ bool begins_with(const std::string& text, const std::string& prefix) {
   return text.compare(0, prefix.size(), prefix) == 0;
 }
 
-/// Whether an object may not have the additional key `spelling` (again).
+}  // namespace
+
 bool is_taken(const ObjectShape& shape, const Frame& object, const std::string& spelling) {
   return std::binary_search(shape.taken.begin(), shape.taken.end(), spelling) ||
          (object.names && std::binary_search(object.names->begin(), object.names->end(), spelling));
 }
-
-}  // namespace
 
 bool same(const Reading& a, const Reading& b) {
   const Stack* x = a.get();

@@ -48,6 +48,8 @@ struct Stack {
   std::uint64_t hash = 0;
 };
 bool same(const Reading& a, const Reading& b);
+/// Whether an object may not have the additional key `spelling` (again).
+bool is_taken(const ObjectShape& shape, const Frame& object, const std::string& spelling);
 
 /// Whether separators have a space behind them, which the first one of a text decides.
 enum class Spacing : std::uint8_t { undecided, none, single };

@@ -10,11 +10,6 @@ namespace {
 
 using Kind = Frame::Kind;
 
-bool is_taken(const ObjectShape& shape, const Frame& object, const std::string& spelling) {
-  return std::binary_search(shape.taken.begin(), shape.taken.end(), spelling) ||
-         (object.names && std::binary_search(object.names->begin(), object.names->end(), spelling));
-}
-
 }  // namespace
 
 bool completes_key(const StringShape& keys, StringPlace place, const std::string& rest) {

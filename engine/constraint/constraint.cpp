@@ -14,7 +14,8 @@ namespace reelfolio::engine {
 
 namespace {
 
-using namespace constraint;
+using constraint::Dfa;
+using constraint::Grammar;
 
 std::string first_of(const std::vector<SchemaRefusal>& refusals) {
   return "#" + refusals.front().pointer + ": " + refusals.front().message;
@@ -25,8 +26,8 @@ Grammar bare(Dfa texts) {
   Grammar grammar;
   grammar.json = false;
   grammar.texts.push_back(std::move(texts));
-  grammar.nodes.push_back({{{Alternative::Kind::text, 0}}});
-  finish_grammar(grammar);
+  grammar.nodes.push_back({{{constraint::Alternative::Kind::text, 0}}});
+  constraint::finish_grammar(grammar);
   return grammar;
 }
 
@@ -35,16 +36,16 @@ Grammar bare(Dfa texts) {
 ConstraintError::ConstraintError(std::vector<SchemaRefusal> refusals)
     : std::runtime_error(first_of(refusals)), refusals_(std::move(refusals)) {}
 
-Constraint::Constraint(std::unique_ptr<const Automaton> automaton)
+Constraint::Constraint(std::unique_ptr<const constraint::Automaton> automaton)
     : automaton_(std::move(automaton)), shortest_(automaton_->complete(automaton_->start())) {}
 
 Constraint::~Constraint() = default;
 
 std::shared_ptr<const Constraint> Constraint::json_schema(std::string_view schema,
                                                           const ConstraintOptions& options) {
-  const SchemaDocument document(schema);
-  return std::shared_ptr<const Constraint>(
-      new Constraint(std::make_unique<const Automaton>(build_grammar(document, options))));
+  const constraint::SchemaDocument document(schema);
+  return std::shared_ptr<const Constraint>(new Constraint(
+      std::make_unique<const constraint::Automaton>(constraint::build_grammar(document, options))));
 }
 
 std::shared_ptr<const Constraint> Constraint::choices(std::span<const std::string> texts) {
@@ -59,16 +60,17 @@ std::shared_ptr<const Constraint> Constraint::choices(std::span<const std::strin
       throw ConstraintError({{place, "the choice begins or ends with white space"}});
     }
   }
-  return std::shared_ptr<const Constraint>(
-      new Constraint(std::make_unique<const Automaton>(bare(Dfa::texts({texts.begin(), texts.end()})))));
+  return std::shared_ptr<const Constraint>(new Constraint(
+      std::make_unique<const constraint::Automaton>(bare(Dfa::texts({texts.begin(), texts.end()})))));
 }
 
 std::shared_ptr<const Constraint> Constraint::plain(PlainType type) {
-  NumberRule rule;
+  constraint::NumberRule rule;
   rule.integer = type == PlainType::integer;
-  Dfa texts = type == PlainType::boolean ? Dfa::texts({"false", "true"}) : *number_automaton(rule);
+  Dfa texts =
+      type == PlainType::boolean ? Dfa::texts({"false", "true"}) : *constraint::number_automaton(rule);
   return std::shared_ptr<const Constraint>(
-      new Constraint(std::make_unique<const Automaton>(bare(std::move(texts)))));
+      new Constraint(std::make_unique<const constraint::Automaton>(bare(std::move(texts)))));
 }
 
 bool Constraint::admits(std::string_view text) const {
@@ -76,10 +78,10 @@ bool Constraint::admits(std::string_view text) const {
 }
 
 bool Constraint::admits_value(std::string_view json) const {
-  Json value;
+  constraint::Json value;
   try {
-    value = Json::parse(json);
-  } catch (const Json::exception& error) {
+    value = constraint::Json::parse(json);
+  } catch (const constraint::Json::exception& error) {
     throw std::invalid_argument(error.what());
   }
   return constraint::admits_value(*automaton_, value);

@@ -15,6 +15,9 @@ namespace reelfolio::engine::constraint {
 /// Bytes that an automaton treats alike share a class; classes count from 0.
 using ByteClasses = std::array<std::uint8_t, 256>;
 
+/// Bound on the states of an automaton that a schema asks for.
+constexpr std::size_t kMaxDfaStates = 60000;
+
 /// A deterministic finite automaton over bytes, of live states alone: from each of them
 /// some text leads to an accepting one. Immutable after building; any thread.
 class Dfa {

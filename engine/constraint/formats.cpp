@@ -66,7 +66,7 @@ std::string uri() {
   return "[A-Za-z][A-Za-z0-9+.-]*:" + path + R"((?:\?)" + tail + ")?(?:#" + tail + ")?";
 }
 
-Dfa whole(const std::string& pattern) {
+Dfa whole_text(const std::string& pattern) {
   return compile_pattern("^" + pattern + "$");
 }
 
@@ -74,28 +74,28 @@ Dfa whole(const std::string& pattern) {
 
 const Dfa* format_texts(std::string_view format) {
   if (format == "date") {
-    static const Dfa dfa = whole(date());
+    static const Dfa dfa = whole_text(date());
     return &dfa;
   }
   if (format == "time") {
-    static const Dfa dfa = whole(time());
+    static const Dfa dfa = whole_text(time());
     return &dfa;
   }
   if (format == "date-time") {
-    static const Dfa dfa = whole(date() + "[Tt]" + time());
+    static const Dfa dfa = whole_text(date() + "[Tt]" + time());
     return &dfa;
   }
   if (format == "email") {
-    static const Dfa dfa = whole(email());
+    static const Dfa dfa = whole_text(email());
     return &dfa;
   }
   if (format == "uri") {
-    static const Dfa dfa = whole(uri());
+    static const Dfa dfa = whole_text(uri());
     return &dfa;
   }
   if (format == "uuid") {
     const std::string hex = "[0-9A-Fa-f]";
-    static const Dfa dfa = whole(hex + "{8}(?:-" + hex + "{4}){3}-" + hex + "{12}");
+    static const Dfa dfa = whole_text(hex + "{8}(?:-" + hex + "{4}){3}-" + hex + "{12}");
     return &dfa;
   }
   return nullptr;

@@ -7,6 +7,7 @@
 #include <optional>
 #include <utility>
 
+#include "engine/constraint/contains.h"
 #include "engine/constraint/regex.h"
 #include "engine/constraint/schema_branches.h"
 
@@ -24,11 +25,6 @@ constexpr std::size_t kMaxEnumeratedKeys = 64;
 const Json& object_schema() {
   static const Json schema = {{"type", "object"}};
   return schema;
-}
-
-template <class T>
-bool contains(const std::vector<T>& list, const T& value) {
-  return std::find(list.begin(), list.end(), value) != list.end();
 }
 
 class Builder : private SchemaBranches {

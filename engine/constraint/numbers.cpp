@@ -9,7 +9,6 @@ namespace reelfolio::engine::constraint {
 
 namespace {
 
-constexpr std::size_t kMaxStates = 60000;
 constexpr std::uint64_t kMaxModulus = 20000;
 constexpr int kMaxExponent = 9999;
 
@@ -241,7 +240,7 @@ class Numbers {
         [this](const Dfa::Key& key, unsigned char byte) {
           return step(Progress(key), static_cast<char>(byte));
         },
-        [this](const Dfa::Key& key) { return ends(Progress(key)); }, kMaxStates);
+        [this](const Dfa::Key& key) { return ends(Progress(key)); }, kMaxDfaStates);
   }
 
  private:

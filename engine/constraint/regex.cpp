@@ -19,7 +19,7 @@ namespace {
 constexpr int kMaxDepth = 100;
 constexpr std::size_t kMaxRepeat = 1000;
 constexpr std::size_t kMaxNfaStates = 60000;
-constexpr std::size_t kMaxDfaStates = 20000;
+constexpr std::size_t kMaxPatternStates = 20000;
 
 using Set = std::vector<CodePoints>;
 
@@ -337,7 +337,7 @@ class Nfa {
       return std::binary_search(ended.begin(), ended.end(), match_);
     };
     std::optional<Dfa> dfa =
-        Dfa::explore(key_of({start_}, true), classes_of_cuts(cuts), step, accepts, kMaxDfaStates);
+        Dfa::explore(key_of({start_}, true), classes_of_cuts(cuts), step, accepts, kMaxPatternStates);
     if (!dfa) throw PatternError("the pattern's automaton is too large");
     return std::move(*dfa);
   }

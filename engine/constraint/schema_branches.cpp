@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "engine/constraint/contains.h"
 #include "engine/constraint/formats.h"
 #include "engine/constraint/regex.h"
 
@@ -13,12 +14,6 @@ namespace reelfolio::engine::constraint {
 namespace {
 
 constexpr std::size_t kMaxBranches = 2000;
-constexpr std::size_t kMaxStates = 60000;
-
-template <class T>
-bool contains(const std::vector<T>& list, const T& value) {
-  return std::find(list.begin(), list.end(), value) != list.end();
-}
 
 }  // namespace
 
@@ -168,7 +163,7 @@ SchemaBranches::Limit SchemaBranches::limit(const Branch& branch, const char* ke
 }
 
 Dfa SchemaBranches::joined(const Dfa& a, const Dfa& b, Dfa::Join how, const Json* schema) const {
-  std::optional<Dfa> result = Dfa::join(a, b, how, kMaxStates);
+  std::optional<Dfa> result = Dfa::join(a, b, how, kMaxDfaStates);
   if (!result) refuse(schema, "these conditions together make too large an automaton");
   return std::move(*result);
 }

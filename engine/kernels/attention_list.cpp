@@ -16,14 +16,14 @@ extern const AttentionKernel attention_int8_avx512vnni;
 
 namespace {
 
-struct Entry {
+struct AttentionEntry {
   const AttentionKernel* kernel;
   std::string_view row_table;  ///< the row kernels of the same instructions
   bool (*runs_here)();
 };
 
 /// Best first, the plain one last.
-const Entry kEntries[] = {
+const AttentionEntry kAttentionEntries[] = {
 #if defined(__x86_64__)
     {&attention_avx512_bf16, "avx512",
      [] {
@@ -49,7 +49,7 @@ const AttentionKernel& int8_kernel(std::string_view table) {
 
 std::vector<const AttentionKernel*> attention_kernels() {
   std::vector<const AttentionKernel*> kernels;
-  for (const Entry& entry : kEntries) {
+  for (const AttentionEntry& entry : kAttentionEntries) {
     if (within_kernel_limit(entry.row_table) && entry.runs_here()) kernels.push_back(entry.kernel);
   }
   return kernels;
@@ -69,7 +69,7 @@ const AttentionKernel& best_attention_kernel(ops::WeightType type) {
   if (ops::is_quantized(type)) return int8_kernel(quant_kernels().name);
   const std::string_view table = row_kernels().name;
   bool allowed = false;
-  for (const Entry& entry : kEntries) {
+  for (const AttentionEntry& entry : kAttentionEntries) {
     // Entries from the table in use downwards.
     allowed = allowed || entry.row_table == table;
     const bool precise = type != ops::WeightType::f32 || entry.kernel->type == ops::WeightType::f32;

@@ -13,13 +13,13 @@ extern const RowKernels row_kernels_avx512;
 
 namespace {
 
-struct Entry {
+struct RowEntry {
   const RowKernels* table;
   bool (*runs_here)();
 };
 
 /// Best first, the plain one last.
-const Entry kEntries[] = {
+const RowEntry kRowEntries[] = {
 #if defined(__x86_64__)
     {&row_kernels_avx512,
      [] {
@@ -32,12 +32,12 @@ const Entry kEntries[] = {
     {&row_kernels_ref, [] { return true; }},
 };
 
-bool usable(const Entry& entry) {
+bool usable(const RowEntry& entry) {
   return within_kernel_limit(entry.table->name) && entry.runs_here();
 }
 
 const RowKernels* best() {
-  for (const Entry& entry : kEntries) {
+  for (const RowEntry& entry : kRowEntries) {
     if (usable(entry)) return entry.table;
   }
   return &row_kernels_ref;
@@ -69,7 +69,7 @@ bool force_row_kernels(std::string_view name) {
     current() = best();
     return true;
   }
-  for (const Entry& entry : kEntries) {
+  for (const RowEntry& entry : kRowEntries) {
     if (name == entry.table->name && usable(entry)) {
       current() = entry.table;
       return true;

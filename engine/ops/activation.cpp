@@ -4,12 +4,11 @@
 #include <limits>
 
 #include "engine/kernels/row_kernels.h"
+#include "engine/ops/parallel.h"
 
 namespace reelfolio::engine::ops {
 
 namespace {
-
-constexpr std::size_t kParallelElements = 16384;  // below this, starting threads costs more than it saves
 
 /// f(row of x, row of y) for each row, spread over the threads.
 template <class F>

@@ -3,14 +3,11 @@
 #include <cmath>
 
 #include "engine/kernels/row_kernels.h"
+#include "engine/ops/parallel.h"
 
 namespace reelfolio::engine::ops {
 
-namespace {
-
-constexpr std::size_t kParallelElements = 16384;  // below this, starting threads costs more than it saves
-
-}  // namespace
+namespace {}  // namespace
 
 void rms_norm(ConstMatrix x, ConstVector weight, float eps, Matrix y) {
   rms_norm_heads(x, 1, weight, eps, y);

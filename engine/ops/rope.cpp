@@ -2,11 +2,11 @@
 
 #include <cmath>
 
+#include "engine/ops/parallel.h"
+
 namespace reelfolio::engine::ops {
 
 namespace {
-
-constexpr std::size_t kParallelElements = 16384;  // below this, starting threads costs more than it saves
 
 void rotate(float* x, const float* cosine, const float* sine, std::size_t half) {
   for (std::size_t j = 0; j < half; ++j) {

@@ -27,8 +27,8 @@ struct Task {
 };
 
 /// Memory of one thread.
-struct Workspace {
-  Workspace(std::size_t rows, std::size_t head_dim)
+struct AttentionWorkspace {
+  AttentionWorkspace(std::size_t rows, std::size_t head_dim)
       : q(rows * head_dim),
         out(rows * head_dim),
         page(kTileKeys * head_dim),
@@ -61,7 +61,7 @@ void weigh(float* scores, std::size_t first, std::size_t end, float& top, float&
 }
 
 void run_task(const Task& task, ConstMatrix q, std::size_t num_heads, std::size_t layer, std::size_t window,
-              Matrix out, Workspace& work) {
+              Matrix out, AttentionWorkspace& work) {
   const auto& kernel = kernels::row_kernels();
   const KvCache& cache = *task.run->cache;
   const KvLayout::Layer& shape = cache.layout().layers[layer];
@@ -134,7 +134,7 @@ void attend(std::span<const QueryRun> runs, ConstMatrix q, std::size_t num_heads
   }
 #pragma omp parallel if (tasks.size() > 1)
   {
-    Workspace work(positions * group, shape.head_dim);
+    AttentionWorkspace work(positions * group, shape.head_dim);
 #pragma omp for schedule(dynamic)
     for (std::size_t i = 0; i < tasks.size(); ++i) {
       run_task(tasks[i], q, num_heads, layer, window, out, work);

@@ -18,13 +18,9 @@ constexpr double kJumpS = 0.040;
 constexpr std::size_t kLastingFrames = 10;
 // A larger step back is a new clock, not an overlap; so is an overlap that does not end.
 constexpr double kLongestOverlapS = 1;
-// Beyond this a step ahead is a new clock, not a pause, in formats whose clock may start over, and anywhere
-// if it leads out of the file.
-constexpr double kLongestPauseS = 10;
 // What one file may be silent in all gaps together: a damaged timestamp must not make days of silence.
 constexpr double kMostSilenceS = 12 * 3600;
 constexpr std::int64_t kSilenceAtOnce = engine::kAudioSampleRate;
-constexpr int kMaxDrainErrors = 1000;
 constexpr std::int64_t kMostFrameSamples = 1 << 24;
 
 /// What a RIFF file (WAV) lacks at its end by its header, which FFmpeg does not compare with the file. The
@@ -154,7 +150,7 @@ bool AudioReader::decode() {
     if (status == AVERROR_EOF) return false;
     if (status != AVERROR(EAGAIN)) {
       note_damage(status);
-      if (input_ended_ && ++drain_errors > kMaxDrainErrors) return false;
+      if (input_ended_ && ++drain_errors > libav::kMaxDrainErrors) return false;
       continue;
     }
     if (input_ended_) return false;
@@ -245,10 +241,10 @@ std::optional<int> AudioReader::samples_to_skip(double time_s) {
 bool AudioReader::is_new_clock(double time_s, double ahead_s) const {
   if (ahead_s < -kLongestOverlapS || overlapped_s_ > kLongestOverlapS) return true;
   if (added_silence_s_ + ahead_s > kMostSilenceS) return true;
-  if (ahead_s <= kLongestPauseS) return false;
+  if (ahead_s <= libav::kLongestPauseS) return false;
   if (jumps_allowed_ && seen_frame_ && output_end() > 0) return true;
   const bool declared = length_s() && format_->duration_estimation_method == AVFMT_DURATION_FROM_STREAM;
-  return declared && time_s > *length_s() + kLongestPauseS;
+  return declared && time_s > *length_s() + libav::kLongestPauseS;
 }
 
 void AudioReader::begin_stretch(int rate) {

@@ -15,7 +15,7 @@
 namespace reelfolio::stages {
 namespace {
 
-struct Settings {
+struct ClipSettings {
   std::string stage_name;
   double min_clip_s = 10;
   double max_clip_s = 30;
@@ -29,7 +29,7 @@ std::int64_t sample_at(double time_s) {
 
 class SplitAudioWorker final : public Transform::Worker {
  public:
-  explicit SplitAudioWorker(const Settings& settings)
+  explicit SplitAudioWorker(const ClipSettings& settings)
       : settings_(settings), cutter_(settings.min_clip_s, settings.max_clip_s) {}
 
   void process(const Item& item, Emitter& out) override {
@@ -201,7 +201,7 @@ class SplitAudioWorker final : public Transform::Worker {
     out.emit(std::move(made));
   }
 
-  const Settings& settings_;  // of the stage, which outlives its workers
+  const ClipSettings& settings_;  // of the stage, which outlives its workers
   ClipCutter cutter_;
   std::shared_ptr<const InputFile> input_;  // of the scenes in hand
   std::optional<AudioReader> reader_;
@@ -212,13 +212,13 @@ class SplitAudioWorker final : public Transform::Worker {
 
 class SplitAudio final : public Transform {
  public:
-  explicit SplitAudio(Settings settings) : settings_(std::move(settings)) {}
+  explicit SplitAudio(ClipSettings settings) : settings_(std::move(settings)) {}
   std::unique_ptr<Worker> make_worker() const override {
     return std::make_unique<SplitAudioWorker>(settings_);
   }
 
  private:
-  Settings settings_;
+  ClipSettings settings_;
 };
 
 }  // namespace
@@ -252,7 +252,7 @@ StageType split_audio_type() {
   };
   for (ParamSpec& spec : track_params()) type.params.push_back(std::move(spec));
   type.make_transform = [](const Params& params, const StageContext& context) -> std::unique_ptr<Transform> {
-    Settings settings;
+    ClipSettings settings;
     settings.stage_name = context.stage_name;
     settings.max_clip_s = params.number("max_clip");
     settings.min_clip_s = params.number("min_clip");

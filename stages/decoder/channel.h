@@ -8,7 +8,7 @@
 #include <span>
 #include <vector>
 
-#include "stages/decoder/descriptor.h"
+#include "stages/descriptor.h"
 
 /// How a decoder process and its parent reach each other: memory that both see, of a size that neither
 /// can change, and a socket whose short messages say when to look there.

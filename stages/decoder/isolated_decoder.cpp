@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "stages/decimal.h"
+#include "stages/decoder/clock.h"
 #include "stages/decoder/event_receiver.h"
 #include "stages/decoder/message.h"
 #include "stages/decoder/process.h"
@@ -29,10 +30,6 @@ constexpr int kLookMs = 50;
 constexpr int kEndMs = 10'000;
 // Memory of pictures beyond this is given back once they are copied.
 constexpr std::uint64_t kKeptBytes = std::uint64_t{64} << 20U;
-
-double now_s() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 bool wait_for(int fd, int timeout_ms) {
   pollfd waiting{fd, POLLIN, 0};

@@ -41,9 +41,9 @@ class Writer {
   std::vector<std::uint8_t> out_;
 };
 
-class Reader {
+class MessageReader {
  public:
-  explicit Reader(std::span<const std::uint8_t> bytes) : bytes_(bytes) {}
+  explicit MessageReader(std::span<const std::uint8_t> bytes) : bytes_(bytes) {}
 
   template <class T>
   T number() {
@@ -123,7 +123,7 @@ void write_unit(Writer& out, const Unit& unit) {
   out.number(static_cast<std::uint8_t>(timed));
 }
 
-std::shared_ptr<const Unit> read_unit(Reader& in) {
+std::shared_ptr<const Unit> read_unit(MessageReader& in) {
   auto unit = std::make_shared<Unit>();
   unit->producer = in.text();
   unit->kind = in.choice(UnitKind::text);
@@ -154,7 +154,7 @@ void write_picture(Writer& out, const PictureShape& picture) {
   out.optional(picture.time_s);
 }
 
-PictureShape read_picture(Reader& in) {
+PictureShape read_picture(MessageReader& in) {
   PictureShape picture;
   picture.width = in.between<int>(1, kMostSide);
   picture.height = in.between<int>(1, kMostSide);
@@ -172,7 +172,7 @@ void write_sound(Writer& out, const SoundShape& sound) {
   }
 }
 
-SoundShape read_sound(Reader& in) {
+SoundShape read_sound(MessageReader& in) {
   SoundShape sound;
   sound.no_track = in.boolean();
   sound.clips.resize(in.count(sizeof(std::uint32_t) + sizeof(double), Message::kMostClips));
@@ -222,7 +222,7 @@ std::vector<std::uint8_t> Message::bytes() const {
 
 Message Message::parse(std::span<const std::uint8_t> bytes) {
   if (bytes.size() > kMostBytes) throw ProtocolError("the message is too long");
-  Reader in(bytes);
+  MessageReader in(bytes);
   Message message;
   message.kind = in.choice(Kind::done);
   message.stage = in.between<int>(DecodePlan::kInputs, 1 << 20);
@@ -260,7 +260,7 @@ std::vector<std::uint8_t> DecodeRequest::bytes() const {
 }
 
 DecodeRequest DecodeRequest::parse(std::span<const std::uint8_t> bytes) {
-  Reader in(bytes);
+  MessageReader in(bytes);
   DecodeRequest request;
   request.kind = in.choice(Kind::decode);
   request.input.path = in.raw();

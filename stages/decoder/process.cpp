@@ -9,6 +9,7 @@
 #include <new>
 #include <string>
 
+#include "stages/decoder/clock.h"
 #include "stages/decoder/event_sender.h"
 #include "stages/decoder/message.h"
 #include "stages/probe.h"
@@ -17,10 +18,6 @@ namespace reelfolio::stages {
 namespace {
 
 constexpr std::size_t kMostRequestBytes = 1U << 17U;
-
-double now_s() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 void probe(const InputFile& input, EventSender& sender) {
   MediaKind media = MediaKind::unknown;

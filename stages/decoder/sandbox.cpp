@@ -15,7 +15,7 @@
 #include <fstream>
 #include <initializer_list>
 
-#include "stages/decoder/descriptor.h"
+#include "stages/descriptor.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define REELFOLIO_MAPS_TERABYTES 1

@@ -9,7 +9,7 @@
 namespace reelfolio::stages {
 namespace {
 
-struct Settings {
+struct PictureSettings {
   std::string stage_name;
   int soft_tokens;
   std::uint64_t max_pixels;
@@ -18,7 +18,7 @@ struct Settings {
 
 class ImageWorker final : public Transform::Worker {
  public:
-  explicit ImageWorker(const Settings& settings) : settings_(settings) {}
+  explicit ImageWorker(const PictureSettings& settings) : settings_(settings) {}
 
   void process(const Item& item, Emitter& out) override {
     if (ByteSource(item.input->path).size() != item.input->size_bytes) {
@@ -51,7 +51,7 @@ class ImageWorker final : public Transform::Worker {
     out.emit(std::move(made));
   }
 
-  const Settings& settings_;  // of the stage, which outlives its workers
+  const PictureSettings& settings_;  // of the stage, which outlives its workers
 };
 
 class ReadImages final : public Transform {
@@ -62,7 +62,7 @@ class ReadImages final : public Transform {
   std::unique_ptr<Worker> make_worker() const override { return std::make_unique<ImageWorker>(settings_); }
 
  private:
-  Settings settings_;
+  PictureSettings settings_;
 };
 
 }  // namespace

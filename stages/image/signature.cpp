@@ -9,7 +9,7 @@ bool starts_with(std::string_view head, std::string_view magic, std::size_t at =
   return head.size() >= at + magic.size() && head.substr(at, magic.size()) == magic;
 }
 
-bool is_space(char c) {
+bool is_pnm_space(char c) {
   return c == ' ' || (c >= '\t' && c <= '\r');
 }
 bool is_digit(char c) {
@@ -22,7 +22,7 @@ bool is_pnm(std::string_view head) {
   std::size_t at = 2;
   for (int number = 0; number < 2; ++number) {
     const std::size_t gap = at;
-    while (at < head.size() && (is_space(head[at]) || head[at] == '#')) {
+    while (at < head.size() && (is_pnm_space(head[at]) || head[at] == '#')) {
       if (head[at] == '#') {
         while (at < head.size() && head[at] != '\n') ++at;
       } else {
@@ -33,7 +33,7 @@ bool is_pnm(std::string_view head) {
     while (at < head.size() && is_digit(head[at])) ++at;
     if (digits == gap || at == digits) return false;
   }
-  return at < head.size() && (is_space(head[at]) || head[at] == '#');
+  return at < head.size() && (is_pnm_space(head[at]) || head[at] == '#');
 }
 
 /// "BM" alone is too little: the size of the second header must be one that exists.

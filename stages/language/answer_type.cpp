@@ -13,7 +13,7 @@ namespace reelfolio::stages {
 
 namespace {
 
-constexpr std::array<std::string_view, 4> kTypes = {"text", "integer", "number", "boolean"};
+constexpr std::array<std::string_view, 4> kAnswerTypes = {"text", "integer", "number", "boolean"};
 
 std::string trimmed(std::string_view text) {
   const std::size_t begin = text.find_first_not_of(" \t\r\n");
@@ -75,7 +75,7 @@ AnswerType AnswerType::parse(const std::string& written, const std::string& para
     throw ParamError(param,
                      "'" + name +
                          "' is no type, expected text, integer, number, boolean, or choices parted by '|'" +
-                         did_you_mean(name, kTypes));
+                         did_you_mean(name, kAnswerTypes));
   }
   return type;
 }

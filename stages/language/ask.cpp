@@ -12,7 +12,7 @@ namespace reelfolio::stages {
 
 namespace {
 
-constexpr PromptDefaults kDefaults = {
+constexpr PromptDefaults kAskDefaults = {
     .prompt = "{question}\n{form}",
     .prompt_help =
         "template of the prompt, which follows the pictures; {question} is the question, {form} a "
@@ -26,7 +26,7 @@ constexpr std::array<std::string_view, 2> kNames = {"question", "form"};
 class Ask final : public LanguageStage {
  public:
   Ask(const Params& params, const StageContext& context)
-      : generation_(params, context, kDefaults),
+      : generation_(params, context, kAskDefaults),
         prompt_(PromptTemplate::compile(
             generation_.prompt_text(),
             {.param = generation_.prompt_param(), .receives = context.receives, .extra = kNames})),
@@ -155,7 +155,7 @@ StageType ask_type() {
   type.help = "Answers questions about what is seen, heard or read in a unit.";
   type.accepts = {ItemType::frames, ItemType::heard_frames, ItemType::page,
                   ItemType::image,  ItemType::clip,         ItemType::text};
-  type.params = generation_params(kDefaults);
+  type.params = generation_params(kAskDefaults);
   type.params.push_back(mode_param());
   type.params.insert(type.params.begin(),
                      {{.name = "questions",

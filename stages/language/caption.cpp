@@ -8,7 +8,7 @@ namespace reelfolio::stages {
 
 namespace {
 
-constexpr PromptDefaults kDefaults = {
+constexpr PromptDefaults kCaptionDefaults = {
     .prompt = "Describe what is shown in one or two sentences.",
     .prompt_help = "template of the prompt, which follows the pictures",
     .max_tokens = 64,
@@ -17,7 +17,7 @@ constexpr PromptDefaults kDefaults = {
 class Caption final : public LanguageStage {
  public:
   Caption(const Params& params, const StageContext& context)
-      : generation_(params, context, kDefaults),
+      : generation_(params, context, kCaptionDefaults),
         prompt_(PromptTemplate::compile(
             generation_.prompt_text(), {.param = generation_.prompt_param(), .receives = context.receives})) {
   }
@@ -47,7 +47,7 @@ StageType caption_type() {
   type.name = "caption";
   type.help = "Describes what is seen and heard in a unit.";
   type.accepts = {ItemType::frames, ItemType::heard_frames, ItemType::page, ItemType::image, ItemType::clip};
-  type.params = generation_params(kDefaults);
+  type.params = generation_params(kCaptionDefaults);
   type.params.push_back(mode_param());
   type.make_language = [](const Params& params,
                           const StageContext& context) -> std::unique_ptr<LanguageStage> {

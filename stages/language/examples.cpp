@@ -14,7 +14,7 @@ namespace reelfolio::stages {
 
 namespace {
 
-constexpr std::uint64_t kMaxPixels = 150'000'000;
+constexpr std::uint64_t kMaxExamplePixels = 150'000'000;
 constexpr std::array<std::string_view, 5> kKeys = {"images", "text", "prompt", "answer", "answers"};
 
 std::string hex(const std::array<unsigned char, SHA256_DIGEST_LENGTH>& digest) {
@@ -81,7 +81,7 @@ Examples::Examples(const Params& params, const StageContext& context, const std:
         const std::filesystem::path image_path = path.parent_path() / name.get<std::string>();
         auto image = std::make_shared<engine::RgbImage>();
         try {
-          *image = open_picture(image_path, kMaxPixels)->read(0);
+          *image = open_picture(image_path, kMaxExamplePixels)->read(0);
         } catch (const ItemError& error) {
           refuse(image_path.string() + ": " + error.what());
         }

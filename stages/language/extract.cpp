@@ -19,7 +19,7 @@ namespace reelfolio::stages {
 
 namespace {
 
-constexpr PromptDefaults kDefaults = {
+constexpr PromptDefaults kExtractDefaults = {
     .prompt =
         "Read the document and fill in this form. Answer with one JSON object and nothing else: the keys "
         "in this order, text as it is written in the document, null where a field allows it and the "
@@ -56,7 +56,7 @@ std::shared_ptr<const engine::Constraint> compile(const JsonSchema& schema, cons
 class Extract final : public LanguageStage {
  public:
   Extract(const Params& params, const StageContext& context)
-      : generation_(params, context, kDefaults),
+      : generation_(params, context, kExtractDefaults),
         prompt_(PromptTemplate::compile(
             generation_.prompt_text(),
             {.param = generation_.prompt_param(), .receives = context.receives, .extra = kSchemaName})),
@@ -200,7 +200,7 @@ StageType extract_type() {
   type.name = "extract";
   type.help = "Fills in the fields of a JSON Schema from the pictures or the text of a unit.";
   type.accepts = {ItemType::frames, ItemType::page, ItemType::image, ItemType::text};
-  type.params = generation_params(kDefaults);
+  type.params = generation_params(kExtractDefaults);
   type.params.insert(
       type.params.begin(),
       {{.name = "schema",

@@ -6,7 +6,6 @@ namespace reelfolio::stages {
 
 namespace {
 
-constexpr int kMaxDepth = 100;
 /// Bounds the work on an answer that is nothing but braces.
 constexpr int kMaxStarts = 64;
 
@@ -26,7 +25,7 @@ std::size_t bracketed_length(std::string_view text) {
     } else if (c == '"') {
       in_string = true;
     } else if (c == '{' || c == '[') {
-      if (++depth > kMaxDepth) return 0;
+      if (++depth > kMaxAnswerDepth) return 0;
     } else if (c == '}' || c == ']') {
       if (--depth == 0) return i + 1;
     }

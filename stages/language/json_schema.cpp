@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "stages/error.h"
+#include "stages/language/json_answer.h"
 #include "stages/language/schema_check.h"
 #include "stages/language/schema_sketch.h"
 #include "stages/language/schema_validator.h"
@@ -20,7 +21,6 @@ namespace {
 constexpr std::size_t kMaxSchemaBytes = 4U << 20U;
 /// libstdc++'s regular expressions recurse once for each character.
 constexpr std::size_t kMaxMatchedBytes = 8000;
-constexpr int kMaxAnswerDepth = 100;
 
 int depth_of(const Json& value) {
   int deepest = 0;

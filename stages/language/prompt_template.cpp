@@ -10,12 +10,12 @@ namespace reelfolio::stages {
 
 namespace {
 
-using Value = std::string (*)(const Item&);
+using ValueOf = std::string (*)(const Item&);
 
 struct Name {
   std::string_view name;
   std::vector<ItemType> of;  ///< item types that can have a value; empty: all
-  Value value;
+  ValueOf value;
 };
 
 bool is_unit(const Item& item, UnitKind kind) {

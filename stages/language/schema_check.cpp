@@ -90,8 +90,8 @@ constexpr std::array kKeywords = {
     Keyword{"writeOnly", Kind::flag},
 };
 
-constexpr std::array<std::string_view, 7> kTypes = {"array",  "boolean", "integer", "null",
-                                                    "number", "object",  "string"};
+constexpr std::array<std::string_view, 7> kSchemaTypes = {"array",  "boolean", "integer", "null",
+                                                          "number", "object",  "string"};
 
 constexpr std::array<std::pair<std::string_view, std::string_view>, 6> kFormats = {{
     {"date", R"(^[0-9]{4}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|)"
@@ -107,7 +107,7 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 6> kFormats 
 }};
 
 /// Deeper schemas than this are refused: the checks recurse.
-constexpr int kMaxDepth = 200;
+constexpr int kMaxSchemaDepth = 200;
 /// Levels of JSON in the whole file, values of default, const and enum included: copying
 /// and printing recurse.
 constexpr std::size_t kMaxNesting = 1000;
@@ -166,7 +166,8 @@ class Checker {
 
   void visit(const Json& node, const std::string& place, int depth) {
     if (!problem_.empty()) return;
-    if (depth > kMaxDepth) return fail(place, "nested deeper than " + std::to_string(kMaxDepth) + " levels");
+    if (depth > kMaxSchemaDepth)
+      return fail(place, "nested deeper than " + std::to_string(kMaxSchemaDepth) + " levels");
     schemas_.insert(place);
     if (schemas_.size() > kMaxSchemas) {
       return fail(place, "is one of more than " + std::to_string(kMaxSchemas) + " schemas in the document");
@@ -280,11 +281,12 @@ class Checker {
   void check_types(const Json& value, const std::string& here) {
     const auto known = [](const Json& type) {
       return type.is_string() &&
-             std::ranges::find(kTypes, std::string_view(type.get_ref<const std::string&>())) != kTypes.end();
+             std::ranges::find(kSchemaTypes, std::string_view(type.get_ref<const std::string&>())) !=
+                 kSchemaTypes.end();
     };
     const auto refuse = [&](const Json& type) {
       std::string message = "unknown type " + type.dump();
-      if (type.is_string()) message += did_you_mean(type.get_ref<const std::string&>(), kTypes);
+      if (type.is_string()) message += did_you_mean(type.get_ref<const std::string&>(), kSchemaTypes);
       fail(here, message);
     };
     if (value.is_array()) {

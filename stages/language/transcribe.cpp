@@ -16,7 +16,7 @@ namespace reelfolio::stages {
 
 namespace {
 
-constexpr PromptDefaults kDefaults = {
+constexpr PromptDefaults kTranscribeDefaults = {
     .prompt =
         "Transcribe the following speech segment {in_language}.\n\n"
         "Follow these specific instructions for formatting the answer:\n"
@@ -80,7 +80,7 @@ Json rounded(double seconds) {
 class Transcribe final : public LanguageStage {
  public:
   Transcribe(const Params& params, const StageContext& context)
-      : generation_(params, context, kDefaults),
+      : generation_(params, context, kTranscribeDefaults),
         prompt_(PromptTemplate::compile(
             generation_.prompt_text(),
             {.param = generation_.prompt_param(), .receives = context.receives, .extra = kExtraNames})),
@@ -191,7 +191,7 @@ StageType transcribe_type() {
   type.help = "Writes down what is said, with the times of each clip.";
   type.accepts = {ItemType::heard_scene, ItemType::heard_frames, ItemType::clip};
   type.through = "split_audio";
-  type.params = generation_params(kDefaults);
+  type.params = generation_params(kTranscribeDefaults);
   // Pictures are not shown, and examples would have to be heard.
   std::erase_if(type.params,
                 [](const ParamSpec& spec) { return spec.name == "soft_tokens" || spec.name == "examples"; });

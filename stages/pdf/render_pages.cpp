@@ -11,7 +11,7 @@
 namespace reelfolio::stages {
 namespace {
 
-struct Settings {
+struct PageSettings {
   std::string stage_name;
   std::filesystem::path password_file;
   double dpi;
@@ -23,7 +23,7 @@ struct Settings {
 
 class PdfWorker final : public Transform::Worker {
  public:
-  explicit PdfWorker(const Settings& settings) : settings_(settings) {}
+  explicit PdfWorker(const PageSettings& settings) : settings_(settings) {}
 
   void process(const Item& item, Emitter& out) override {
     if (ByteSource(item.input->path).size() != item.input->size_bytes) {
@@ -58,7 +58,7 @@ class PdfWorker final : public Transform::Worker {
     out.emit(std::move(made));
   }
 
-  const Settings& settings_;  // of the stage, which outlives its workers
+  const PageSettings& settings_;  // of the stage, which outlives its workers
 };
 
 class RenderPages final : public Transform {
@@ -71,7 +71,7 @@ class RenderPages final : public Transform {
   std::unique_ptr<Worker> make_worker() const override { return std::make_unique<PdfWorker>(settings_); }
 
  private:
-  Settings settings_;
+  PageSettings settings_;
 };
 
 }  // namespace

@@ -37,7 +37,7 @@ bool is_one_of(std::span<const std::string_view> names, std::string_view name) {
   return std::ranges::find(names, name) != names.end();
 }
 
-bool is_space(char c) {
+bool is_html_space(char c) {
   return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\f' || c == '\v';
 }
 
@@ -46,9 +46,9 @@ int heading_level(std::string_view name) {
 }
 
 /// Receives the parser's events.
-class Reader {
+class HtmlReader {
  public:
-  Reader(htmlParserCtxtPtr context, const std::function<bool()>& stopped)
+  HtmlReader(htmlParserCtxtPtr context, const std::function<bool()>& stopped)
       : context_(context), stopped_(stopped) {}
 
   void start(std::string_view name, const xmlChar** attributes) {
@@ -174,13 +174,13 @@ class Reader {
   /// Appends with white space folded to one space, none at the start of a line.
   void folded(std::string_view text) {
     for (std::size_t i = 0; i < text.size();) {
-      if (is_space(text[i])) {
+      if (is_html_space(text[i])) {
         space_ = true;
         ++i;
         continue;
       }
       std::size_t end = i;
-      while (end < text.size() && !is_space(text[end])) ++end;
+      while (end < text.size() && !is_html_space(text[end])) ++end;
       if (space_ && !line_.empty() && line_.back() != ' ') add(" ");
       space_ = false;
       add(text.substr(i, end - i));
@@ -190,7 +190,7 @@ class Reader {
 
   void end_line(bool keep_empty = false) {
     space_ = false;
-    while (!line_.empty() && is_space(line_.back())) line_.pop_back();
+    while (!line_.empty() && is_html_space(line_.back())) line_.pop_back();
     // A heading or item that holds nothing.
     if (line_.find_first_not_of("#-|[ ") == std::string::npos && !keep_empty) line_.clear();
     if (!line_.empty() || keep_empty) {
@@ -240,16 +240,17 @@ std::string_view view(const xmlChar* text) {
 
 extern "C" {
 void on_start(void* reader, const xmlChar* name, const xmlChar** attributes) {
-  static_cast<Reader*>(reader)->event();
-  static_cast<Reader*>(reader)->start(view(name), attributes);
+  static_cast<HtmlReader*>(reader)->event();
+  static_cast<HtmlReader*>(reader)->start(view(name), attributes);
 }
 void on_end(void* reader, const xmlChar* name) {
-  static_cast<Reader*>(reader)->event();
-  static_cast<Reader*>(reader)->end(view(name));
+  static_cast<HtmlReader*>(reader)->event();
+  static_cast<HtmlReader*>(reader)->end(view(name));
 }
 void on_text(void* reader, const xmlChar* text, int length) {
-  static_cast<Reader*>(reader)->event();
-  static_cast<Reader*>(reader)->text({reinterpret_cast<const char*>(text), static_cast<std::size_t>(length)});
+  static_cast<HtmlReader*>(reader)->event();
+  static_cast<HtmlReader*>(reader)->text(
+      {reinterpret_cast<const char*>(text), static_cast<std::size_t>(length)});
 }
 }
 
@@ -293,7 +294,7 @@ TextLines html_lines(std::string_view html, const std::function<bool()>& stopped
                      HTML_PARSE_NONET | HTML_PARSE_NOERROR | HTML_PARSE_NOWARNING | HTML_PARSE_IGNORE_ENC);
   // The text is UTF-8 by now, whatever it says of itself.
   xmlSwitchEncoding(context.get(), XML_CHAR_ENCODING_UTF8);
-  Reader reader(context.get(), stopped);
+  HtmlReader reader(context.get(), stopped);
   *context->sax = htmlSAXHandler{};
   context->sax->startElement = on_start;
   context->sax->endElement = on_end;

@@ -14,7 +14,7 @@ namespace reelfolio::stages {
 
 namespace {
 
-struct Settings {
+struct TextSettings {
   std::string stage_name;
   std::string format;
   std::string encoding;
@@ -25,7 +25,7 @@ struct Settings {
 
 class TextWorker final : public Transform::Worker {
  public:
-  explicit TextWorker(const Settings& settings) : settings_(settings) {}
+  explicit TextWorker(const TextSettings& settings) : settings_(settings) {}
 
   void process(const Item& item, Emitter& out) override {
     const TextLines lines = read_lines(*item.input, out);
@@ -80,7 +80,7 @@ class TextWorker final : public Transform::Worker {
     return plain_lines(text, settings_.format != "plain");
   }
 
-  const Settings& settings_;  // of the stage, which outlives its workers
+  const TextSettings& settings_;  // of the stage, which outlives its workers
 };
 
 class ReadText final : public Transform {
@@ -102,7 +102,7 @@ class ReadText final : public Transform {
   std::unique_ptr<Worker> make_worker() const override { return std::make_unique<TextWorker>(settings_); }
 
  private:
-  Settings settings_;
+  TextSettings settings_;
 };
 
 }  // namespace

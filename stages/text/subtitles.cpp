@@ -14,10 +14,10 @@ namespace reelfolio::stages {
 namespace {
 
 /// A silence of this length ends a paragraph.
-constexpr double kPauseS = 2;
+constexpr double kParagraphPauseS = 2;
 constexpr std::size_t kDetectLines = 8;
 
-bool is_digit(char c) {
+bool is_ascii_digit(char c) {
   return c >= '0' && c <= '9';
 }
 
@@ -31,7 +31,7 @@ std::string_view trimmed(std::string_view text) {
 std::optional<int> take_number(std::string_view& text) {
   int value = 0;
   std::size_t digits = 0;
-  for (; digits < text.size() && is_digit(text[digits]); ++digits) {
+  for (; digits < text.size() && is_ascii_digit(text[digits]); ++digits) {
     if (digits == 7) return std::nullopt;
     value = value * 10 + (text[digits] - '0');
   }
@@ -148,7 +148,7 @@ bool is_subtitles(std::string_view text) {
     const std::string_view content = trimmed(line.text);
     if (content.empty()) continue;
     if (timing(content)) return true;
-    if (++seen == kDetectLines || !std::ranges::all_of(content, is_digit)) return false;
+    if (++seen == kDetectLines || !std::ranges::all_of(content, is_ascii_digit)) return false;
   }
   return false;
 }
@@ -174,7 +174,7 @@ TextLines subtitle_lines(std::string_view text) {
         continue;  // SubRip cues may hold empty lines
       }
       // The number of the next SubRip cue.
-      if (!webvtt && i + 1 < lines.size() && std::ranges::all_of(content, is_digit) &&
+      if (!webvtt && i + 1 < lines.size() && std::ranges::all_of(content, is_ascii_digit) &&
           timing(lines[i + 1].text)) {
         break;
       }
@@ -183,7 +183,8 @@ TextLines subtitle_lines(std::string_view text) {
     }
     said = trimmed(without_markup(said));
     if (said.empty()) continue;
-    if (!cues.empty() && times->first - last_end_s >= kPauseS) cues.push_back({.text = "", .line = line});
+    if (!cues.empty() && times->first - last_end_s >= kParagraphPauseS)
+      cues.push_back({.text = "", .line = line});
     cues.push_back({.text = "[" + clock_text(times->first) + "] " + said,
                     .line = line,
                     .start_s = times->first,

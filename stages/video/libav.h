@@ -19,6 +19,11 @@ extern "C" {
 /// What FFmpeg's C interface needs to be held safely: owners, errors as text, one file as input.
 namespace reelfolio::stages::libav {
 
+/// Beyond this a step ahead is a new clock, not a pause, in formats whose clock may start over.
+constexpr double kLongestPauseS = 10;
+/// A decoder that is being emptied and only ever reports errors has to be left at some time.
+constexpr int kMaxDrainErrors = 1000;
+
 struct FrameDeleter {
   void operator()(AVFrame* p) const { av_frame_free(&p); }
 };

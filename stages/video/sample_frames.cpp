@@ -25,9 +25,9 @@ constexpr int kLongestSide = 1920;
 // One soft token stands for 3 x 3 patches of 16 x 16 pixels.
 constexpr double kTokenPixels = 48.0 * 48.0;
 // Scene bounds are frame times that went through the same arithmetic; this only covers text formats between.
-constexpr double kTimeSlackS = 1e-6;
+constexpr double kFrameSlackS = 1e-6;
 
-struct Settings {
+struct FrameSettings {
   int per_scene = 1;
   enum class Pick { even, sharp, uniform };
   Pick pick = Pick::even;
@@ -89,7 +89,7 @@ class Inspection {
     Seen seen;
     seen.look = look_at(small_, reader_.time_s());
     seen.damaged = reader_.is_damaged();
-    if (seen.look.time_s >= from_s - kTimeSlackS && seen.look.time_s < before_s) seen.held = reader_.hold();
+    if (seen.look.time_s >= from_s - kFrameSlackS && seen.look.time_s < before_s) seen.held = reader_.hold();
     frames_.push_back(std::move(seen));
   }
 
@@ -136,7 +136,7 @@ class Inspection {
 
 class SampleFramesWorker : public Transform::Worker {
  public:
-  explicit SampleFramesWorker(const Settings& settings) : settings_(settings) {}
+  explicit SampleFramesWorker(const FrameSettings& settings) : settings_(settings) {}
 
   void process(const Item& item, Emitter& out) override {
     out_ = &out;
@@ -212,7 +212,7 @@ class SampleFramesWorker : public Transform::Worker {
     if (!reader_->move_to(std::max(time_s - kNeighbourS, 0.0))) return std::nullopt;
     std::optional<Candidate> shown;
     // The start of that frame is not known yet: take candidates until one starts later.
-    Inspection(*reader_).run(std::max(scene_start_s, reader_->time_s()), time_s + kTimeSlackS,
+    Inspection(*reader_).run(std::max(scene_start_s, reader_->time_s()), time_s + kFrameSlackS,
                              [&](Candidate&& candidate) {
                                if (candidate.look.time_s > after_s) shown = std::move(candidate);
                                return true;
@@ -220,10 +220,10 @@ class SampleFramesWorker : public Transform::Worker {
     return shown;
   }
 
-  bool sharp() const { return settings_.pick == Settings::Pick::sharp; }
-  bool uniform() const { return settings_.pick == Settings::Pick::uniform; }
+  bool sharp() const { return settings_.pick == FrameSettings::Pick::sharp; }
+  bool uniform() const { return settings_.pick == FrameSettings::Pick::uniform; }
 
-  const Settings& settings_;
+  const FrameSettings& settings_;
   std::shared_ptr<const InputFile> input_;
   std::optional<VideoReader> reader_;
   const Emitter* out_ = nullptr;  // of the item in hand; the reader outlives it
@@ -231,13 +231,13 @@ class SampleFramesWorker : public Transform::Worker {
 
 class SampleFrames : public Transform {
  public:
-  explicit SampleFrames(const Settings& settings) : settings_(settings) {}
+  explicit SampleFrames(const FrameSettings& settings) : settings_(settings) {}
   std::unique_ptr<Worker> make_worker() const override {
     return std::make_unique<SampleFramesWorker>(settings_);
   }
 
  private:
-  Settings settings_;
+  FrameSettings settings_;
 };
 
 }  // namespace
@@ -274,10 +274,10 @@ StageType sample_frames_type() {
       soft_tokens_param(70),
   };
   type.make_transform = [](const Params& params, const StageContext&) -> std::unique_ptr<Transform> {
-    Settings settings;
+    FrameSettings settings;
     settings.per_scene = static_cast<int>(params.integer("per_scene"));
-    if (params.text("pick") == "sharp") settings.pick = Settings::Pick::sharp;
-    if (params.text("pick") == "uniform") settings.pick = Settings::Pick::uniform;
+    if (params.text("pick") == "sharp") settings.pick = FrameSettings::Pick::sharp;
+    if (params.text("pick") == "uniform") settings.pick = FrameSettings::Pick::uniform;
     settings.soft_tokens = soft_tokens_of(params);
     return std::make_unique<SampleFrames>(settings);
   };

@@ -18,7 +18,7 @@ namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-struct Settings {
+struct SceneSettings {
   std::string stage_name;
   DetectorSettings detector;
   int score_side = 256;
@@ -31,7 +31,7 @@ struct Settings {
 
 class SplitScenesWorker : public Transform::Worker {
  public:
-  explicit SplitScenesWorker(const Settings& settings) : settings_(settings) {}
+  explicit SplitScenesWorker(const SceneSettings& settings) : settings_(settings) {}
 
   void process(const Item& item, Emitter& out) override {
     try {
@@ -114,18 +114,18 @@ class SplitScenesWorker : public Transform::Worker {
     return Item{item.input, std::move(unit), {}};
   }
 
-  const Settings& settings_;
+  const SceneSettings& settings_;
 };
 
 class SplitScenes : public Transform {
  public:
-  explicit SplitScenes(Settings settings) : settings_(std::move(settings)) {}
+  explicit SplitScenes(SceneSettings settings) : settings_(std::move(settings)) {}
   std::unique_ptr<Worker> make_worker() const override {
     return std::make_unique<SplitScenesWorker>(settings_);
   }
 
  private:
-  Settings settings_;
+  SceneSettings settings_;
 };
 
 DetectorKind detector_kind(const std::string& name) {
@@ -137,7 +137,7 @@ DetectorKind detector_kind(const std::string& name) {
 }
 
 std::unique_ptr<Transform> make_split_scenes(const Params& params, const StageContext& context) {
-  Settings settings;
+  SceneSettings settings;
   settings.stage_name = context.stage_name;
   DetectorSettings& d = settings.detector;
   d.kind = detector_kind(params.text("detector"));

@@ -11,8 +11,6 @@ extern "C" {
 namespace reelfolio::stages {
 namespace {
 
-// Beyond this a step ahead is a new clock, not a pause, in formats whose clock may start over.
-constexpr double kLongestPauseS = 10;
 // Smaller steps back are two frames out of order, not a new clock.
 constexpr double kSmallStepBackS = 1;
 // Two frames that claim the same time are kept this far apart.
@@ -21,9 +19,7 @@ constexpr double kLeastStepS = 0.001;
 constexpr double kReadOnS = 8;
 // Frames are reordered by less than this, so that dropping unneeded ones can stop this long before a target.
 constexpr double kReorderS = 1;
-constexpr std::int64_t kMaxPixels = 16384LL * 16384;
-// A decoder that is being emptied and only ever reports errors has to be left at some time.
-constexpr int kMaxDrainErrors = 1000;
+constexpr std::int64_t kMaxFramePixels = 16384LL * 16384;
 
 const std::int32_t* matrix_from(const std::uint8_t* data, std::size_t size) {
   return data != nullptr && size >= 9 * sizeof(std::int32_t) ? reinterpret_cast<const std::int32_t*>(data)
@@ -75,7 +71,7 @@ void VideoReader::open() {
   choose_stream();
   codec_ = libav::open_decoder(*stream_, "video.unsupported", [this](AVCodecContext& codec) {
     codec.thread_count = options_.threads;
-    codec.max_pixels = kMaxPixels;
+    codec.max_pixels = kMaxFramePixels;
   });
 
   const std::int32_t* matrix = display_matrix(*stream_);
@@ -178,7 +174,7 @@ bool VideoReader::decode(TimedFrame& out) {
     if (status == AVERROR_EOF) break;
     if (status != AVERROR(EAGAIN)) {
       note_damage(status);
-      if (input_ended_ && ++drain_errors > kMaxDrainErrors) break;
+      if (input_ended_ && ++drain_errors > libav::kMaxDrainErrors) break;
       continue;
     }
     if (input_ended_) break;
@@ -206,7 +202,7 @@ void VideoReader::set_time(TimedFrame& out) {
     out.time_s = seconds(frame.best_effort_timestamp) + jump_s_;
     if (last_time_s_) {
       const double step_s = out.time_s - *last_time_s_;
-      if (step_s < -kSmallStepBackS || (jumps_allowed_ && step_s > kLongestPauseS)) {
+      if (step_s < -kSmallStepBackS || (jumps_allowed_ && step_s > libav::kLongestPauseS)) {
         jump_s_ += expected_s - out.time_s;
         out.time_s = expected_s;
       } else if (step_s <= 0) {

@@ -15,18 +15,18 @@ using namespace reelfolio::cli;
 
 namespace {
 
-BenchFlags parse(std::vector<const char*> arguments) {
+BenchFlags parse_bench(std::vector<const char*> arguments) {
   arguments.insert(arguments.begin(), {"reelfolio", "bench"});
   return std::get<BenchFlags>(parse_command_line(static_cast<int>(arguments.size()), arguments.data()));
 }
 
 engine::BenchOptions options(std::vector<const char*> arguments, const std::string& model_variable = "") {
-  return resolve_bench(parse(std::move(arguments)), [&](const std::string& name) {
+  return resolve_bench(parse_bench(std::move(arguments)), [&](const std::string& name) {
     return name == "REELFOLIO_MODEL" ? model_variable : std::string();
   });
 }
 
-std::string refusal(std::vector<const char*> arguments) {
+std::string bench_refusal(std::vector<const char*> arguments) {
   try {
     options(std::move(arguments));
   } catch (const pipeline::ConfigError& error) {
@@ -71,8 +71,8 @@ TEST_CASE("bench: flags become options") {
   CHECK(made.threads == 3);
   CHECK(made.repeats == 5);
   CHECK(made.only == std::vector<std::string>{"decode", "image_70", "prefill"});
-  CHECK_FALSE(parse({"--synthetic", "e2b"}).json);
-  CHECK(parse({"--synthetic", "e2b", "--json"}).json);
+  CHECK_FALSE(parse_bench({"--synthetic", "e2b"}).json);
+  CHECK(parse_bench({"--synthetic", "e2b", "--json"}).json);
 }
 
 TEST_CASE("bench: a synthetic shape wins over the variable, a model flag over both") {
@@ -82,16 +82,17 @@ TEST_CASE("bench: a synthetic shape wins over the variable, a model flag over bo
 }
 
 TEST_CASE("bench: wrong flags are refused by name") {
-  CHECK(refusal({}).find("give --model DIR or --synthetic e4b") != std::string::npos);
-  CHECK(refusal({"--synthetic", "e8b"}).find("--synthetic is 'e8b', expected e4b or e2b") !=
+  CHECK(bench_refusal({}).find("give --model DIR or --synthetic e4b") != std::string::npos);
+  CHECK(bench_refusal({"--synthetic", "e8b"}).find("--synthetic is 'e8b', expected e4b or e2b") !=
         std::string::npos);
-  CHECK(refusal({"--synthetic", "e4b", "--model", "x"}).find("both given") != std::string::npos);
-  CHECK(refusal({"--synthetic", "e4b", "--only", "decode,speed"}).find("--only names 'speed'") !=
+  CHECK(bench_refusal({"--synthetic", "e4b", "--model", "x"}).find("both given") != std::string::npos);
+  CHECK(bench_refusal({"--synthetic", "e4b", "--only", "decode,speed"}).find("--only names 'speed'") !=
         std::string::npos);
-  CHECK(refusal({"--synthetic", "e4b", "--repeats", "0"}).find("--repeats is '0'") != std::string::npos);
-  CHECK(refusal({"--synthetic", "e4b", "--weights", "int3"}).find("--weights is 'int3'") !=
+  CHECK(bench_refusal({"--synthetic", "e4b", "--repeats", "0"}).find("--repeats is '0'") !=
         std::string::npos);
-  CHECK(refusal({"--synthetic", "e4b", "--treads", "2"}).find("did you mean '--threads'?") !=
+  CHECK(bench_refusal({"--synthetic", "e4b", "--weights", "int3"}).find("--weights is 'int3'") !=
+        std::string::npos);
+  CHECK(bench_refusal({"--synthetic", "e4b", "--treads", "2"}).find("did you mean '--threads'?") !=
         std::string::npos);
 }
 

@@ -12,15 +12,6 @@ using namespace reelfolio::testing;
 namespace {
 
 const std::string kTokenizer = REELFOLIO_SOURCE_DIR "/tests/golden/tokenizer";
-const std::string kSamples = REELFOLIO_SOURCE_DIR "/samples";
-
-Outcome run(std::vector<std::string> arguments) {
-  return run_program({.arguments = std::move(arguments)});
-}
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
 
 constexpr const char* kPagesOnly = "version: 1\nstages:\n  pages: {use: render_pages, from: inputs}\n";
 constexpr const char* kCaptions =

@@ -17,8 +17,7 @@ using namespace reelfolio::testing;
 
 namespace {
 
-const std::string kModel = REELFOLIO_SOURCE_DIR "/samples/model";
-constexpr const char* kGraph =
+constexpr const char* kMixedGraph =
     "version: 1\n"
     "stages:\n"
     "  pages: {use: render_pages, from: inputs, dpi: 30, soft_tokens: 70}\n"
@@ -30,10 +29,6 @@ constexpr const char* kNoModel =
     "stages:\n"
     "  pages: {use: render_pages, from: inputs, dpi: 30}\n"
     "  images: {use: read_images, from: inputs}\n";
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
 
 struct Place {
   explicit Place(const char* yaml) : graph(folder.write("g.yaml", yaml)) {}
@@ -79,7 +74,7 @@ std::size_t inputs_worked_on(const std::string& explained) {
 }  // namespace
 
 TEST_CASE("e2e: a second run does nothing, and a prompt that changes asks its own questions alone") {
-  const Place place(kGraph);
+  const Place place(kMixedGraph);
   write_inputs(place.inputs, 6);
   REQUIRE(place.run().status == 0);
   const std::string first = place.text();
@@ -253,7 +248,7 @@ TEST_CASE("e2e: shards merge to the bytes of one run, in whatever order, diff fi
 }
 
 TEST_CASE("e2e: the same bytes for any batch, and a ledger that is no ledger is left alone") {
-  const Place place(kGraph);
+  const Place place(kMixedGraph);
   write_inputs(place.inputs, 8);
   const std::string one = place.run({"--set", "limits.batch=1"}, "-").out;
   CHECK_FALSE(one.empty());

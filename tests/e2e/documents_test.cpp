@@ -8,8 +8,6 @@ using namespace reelfolio::testing;
 
 namespace {
 
-const std::string kSamples = REELFOLIO_SOURCE_DIR "/samples";
-
 std::vector<std::string> command(const std::filesystem::path& graph, const std::vector<std::string>& inputs,
                                  const std::string& threads = "1") {
   std::vector<std::string> arguments = {"run", graph.string()};
@@ -21,8 +19,8 @@ std::vector<std::string> command(const std::filesystem::path& graph, const std::
   return arguments;
 }
 
-Outcome run(const std::filesystem::path& graph, const std::vector<std::string>& inputs,
-            const std::string& threads = "1") {
+Outcome run_graph(const std::filesystem::path& graph, const std::vector<std::string>& inputs,
+                  const std::string& threads = "1") {
   return run_program(
       {.arguments = command(graph, inputs, threads), .variables = {{"OMP_WAIT_POLICY", "passive"}}});
 }
@@ -47,7 +45,7 @@ stages:
                                                         "a\0\n\0b\0\n\0c\0",
                                                         12));
   const auto binary = folder.write("e.txt", std::string("\x01\x02\x00\xFF", 4));
-  const Outcome outcome = run(
+  const Outcome outcome = run_graph(
       graph, {page.string(), notes.string(), film.string(), legacy.string(), wide.string(), binary.string()});
   CHECK(outcome.status == 3);
   const auto lines = json_lines(outcome.out);
@@ -88,17 +86,17 @@ stages:
     questions: {shapes: "Which shapes are visible?", colour: "Which colour is the background?"}
 )");
   const std::vector<std::string> inputs = {kSamples + "/inbox/still.png", kSamples + "/inbox/upright.jpg"};
-  const Outcome first = run(graph, inputs);
+  const Outcome first = run_graph(graph, inputs);
   CHECK(first.status == 0);
   const auto lines = json_lines(first.out);
   REQUIRE(lines.size() == 4);
   int votes = 0;
   for (const auto& ballot : lines[0]["seen"]["shapes"]["votes"]) votes += ballot["count"].get<int>();
   CHECK(votes == 5);
-  CHECK(run(graph, inputs).out == first.out);
-  CHECK(run(graph, inputs, "2").out == first.out);
+  CHECK(run_graph(graph, inputs).out == first.out);
+  CHECK(run_graph(graph, inputs, "2").out == first.out);
   std::vector<std::string> swapped(inputs.rbegin(), inputs.rend());
-  const auto other = json_lines(run(graph, swapped).out);
+  const auto other = json_lines(run_graph(graph, swapped).out);
   CHECK(other[2] == lines[0]);
 }
 
@@ -121,7 +119,7 @@ stages:
     merge_fields: {lines: list}
 )");
   const std::vector<std::string> inputs = {kSamples + "/inbox/invoice.pdf"};
-  const Outcome first = run(graph, inputs);
+  const Outcome first = run_graph(graph, inputs);
   CHECK(first.status == 0);
   const auto lines = json_lines(first.out);
   REQUIRE(lines.size() == 3);
@@ -137,5 +135,5 @@ stages:
   CHECK(merged["value"]["lines"] == joined);
   CHECK(merged["evidence"]["paid"][0] == 1);
   CHECK(merged["conflicts"].is_object());
-  CHECK(run(graph, inputs, "2").out == first.out);
+  CHECK(run_graph(graph, inputs, "2").out == first.out);
 }

@@ -11,9 +11,7 @@ using namespace reelfolio::testing;
 
 namespace {
 
-const std::string kInbox = REELFOLIO_SOURCE_DIR "/samples/inbox";
-
-constexpr const char* kGraph =
+constexpr const char* kDecodingGraph =
     "version: 1\n"
     "stages:\n"
     "  scenes: {use: split_scenes, from: inputs}\n"
@@ -21,13 +19,13 @@ constexpr const char* kGraph =
     "  pages: {use: render_pages, from: inputs, dpi: 300, max_pixels: 100000000}\n"
     "  pictures: {use: read_images, from: inputs}\n";
 
-Outcome run(const std::string& graph, std::vector<std::string> arguments) {
+Outcome run_quietly(const std::string& graph, std::vector<std::string> arguments) {
   arguments.insert(arguments.begin(), {"run", graph, "-q", "-o", "-"});
   return run_program({arguments});
 }
 
 /// One page of `side` points.
-std::string document(int side) {
+std::string square_page(int side) {
   return "%PDF-1.4\n1 0 obj\n<< /Type /Catalog /Pages 2 0 R >>\nendobj\n"
          "2 0 obj\n<< /Type /Pages /Kids [3 0 R] /Count 1 >>\nendobj\n"
          "3 0 obj\n<< /Type /Page /Parent 2 0 R /MediaBox [0 0 " +
@@ -39,12 +37,12 @@ std::string document(int side) {
 
 TEST_CASE("isolation: the same bytes with and without, for any number of decoders") {
   const TempFolder folder;
-  const std::string graph = folder.write("graph.yaml", kGraph);
-  const Outcome isolated = run(graph, {kInbox});
+  const std::string graph = folder.write("graph.yaml", kDecodingGraph);
+  const Outcome isolated = run_quietly(graph, {kInbox});
   CHECK(isolated.status == 0);
   CHECK(json_lines(isolated.out).size() > 10);
-  CHECK(run(graph, {kInbox, "--no-isolation"}).out == isolated.out);
-  CHECK(run(graph, {kInbox, "--decoders", "3"}).out == isolated.out);
+  CHECK(run_quietly(graph, {kInbox, "--no-isolation"}).out == isolated.out);
+  CHECK(run_quietly(graph, {kInbox, "--decoders", "3"}).out == isolated.out);
 }
 
 TEST_CASE("isolation: an input over its memory limit fails alone") {
@@ -53,10 +51,10 @@ TEST_CASE("isolation: an input over its memory limit fails alone") {
 #endif
   const TempFolder folder;
   const std::string graph =
-      folder.write("graph.yaml", std::string(kGraph) + "limits: {input_memory: 64MiB}\n");
-  const std::string large = folder.write("a-large.pdf", document(2000));
-  const std::string small = folder.write("b-small.pdf", document(72));
-  const Outcome outcome = run(graph, {large, small});
+      folder.write("graph.yaml", std::string(kDecodingGraph) + "limits: {input_memory: 64MiB}\n");
+  const std::string large = folder.write("a-large.pdf", square_page(2000));
+  const std::string small = folder.write("b-small.pdf", square_page(72));
+  const Outcome outcome = run_quietly(graph, {large, small});
   CHECK(outcome.status == 3);
   const auto lines = json_lines(outcome.out);
   REQUIRE(lines.size() == 3);

@@ -12,9 +12,7 @@ using namespace reelfolio::testing;
 
 namespace {
 
-const std::string kModel = REELFOLIO_SOURCE_DIR "/samples/model";
-
-constexpr const char* kGraph =
+constexpr const char* kEveryKindGraph =
     "version: 1\n"
     "stages:\n"
     "  pages: {use: render_pages, from: inputs, dpi: 30}\n"
@@ -30,7 +28,7 @@ struct Expected {
 };
 
 /// `count` files of every kind, some of them broken; expectations in the order of their names.
-std::vector<Expected> write_inputs(const TempFolder& folder, int count) {
+std::vector<Expected> write_every_kind(const TempFolder& folder, int count) {
   std::vector<Expected> all;
   for (int i = 0; i < count; ++i) {
     char number[16];
@@ -73,8 +71,8 @@ std::vector<Expected> write_inputs(const TempFolder& folder, int count) {
 TEST_CASE("e2e: hundreds of inputs, whole and broken, each closed by one line in the order of names") {
   const TempFolder inputs;
   const TempFolder folder;
-  const auto expected = write_inputs(inputs, 320);
-  const auto graph = folder.write("g.yaml", kGraph);
+  const auto expected = write_every_kind(inputs, 320);
+  const auto graph = folder.write("g.yaml", kEveryKindGraph);
   const auto output = folder / "out.jsonl";
   const Outcome outcome = run_program({.arguments = {"run", graph.string(), (inputs / "").string(), "-o",
                                                      output.string(), "--decoders", "2"}});
@@ -114,7 +112,7 @@ TEST_CASE("e2e: hundreds of inputs, whole and broken, each closed by one line in
 TEST_CASE("e2e: the same bytes for any threads and decoders, in a file and on stdout, with a model") {
   const TempFolder inputs;
   const TempFolder folder;
-  write_inputs(inputs, 16);
+  write_every_kind(inputs, 16);
   const auto graph = folder.write(
       "g.yaml",
       "version: 1\n"

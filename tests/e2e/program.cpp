@@ -79,10 +79,12 @@ Outcome run_program(const Invocation& invocation) {
   return RunningProgram(invocation).wait();
 }
 
-std::string read_file(const std::filesystem::path& path) {
-  std::ostringstream text;
-  text << std::ifstream(path, std::ios::binary).rdbuf();
-  return text.str();
+Outcome run(std::vector<std::string> arguments) {
+  return run_program({.arguments = std::move(arguments)});
+}
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
 }
 
 std::vector<nlohmann::json> json_lines(const std::string& jsonl) {

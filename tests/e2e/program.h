@@ -11,6 +11,10 @@
 /// Runs the built binary, as a user's shell would.
 namespace reelfolio::testing {
 
+inline const std::string kSamples = REELFOLIO_SOURCE_DIR "/samples";
+inline const std::string kModel = kSamples + "/model";
+inline const std::string kInbox = kSamples + "/inbox";
+
 struct Outcome {
   int status = -1;  ///< exit code, or 128 + signal
   std::string out;
@@ -49,8 +53,9 @@ class RunningProgram {
 /// Waits for the end. The environment holds PATH, HOME and LANG alone, so that a user's
 /// REELFOLIO_* variables do not matter.
 Outcome run_program(const Invocation& invocation);
+Outcome run(std::vector<std::string> arguments);
 
-std::string read_file(const std::filesystem::path& path);
+bool contains(const std::string& text, const std::string& part);
 
 /// The objects of JSONL text.
 std::vector<nlohmann::json> json_lines(const std::string& jsonl);

@@ -10,12 +10,7 @@ using namespace reelfolio::testing;
 
 namespace {
 
-const std::string kSamples = REELFOLIO_SOURCE_DIR "/samples";
 const std::string kSpoken = kSamples + "/inbox/spoken.mp4";
-
-Outcome run(std::vector<std::string> arguments) {
-  return run_program({.arguments = std::move(arguments)});
-}
 
 }  // namespace
 

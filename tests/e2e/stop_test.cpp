@@ -18,7 +18,6 @@ using namespace reelfolio::testing;
 
 namespace {
 
-const std::string kModel = REELFOLIO_SOURCE_DIR "/samples/model";
 const std::string kPicture = REELFOLIO_SOURCE_DIR "/samples/inbox/still.png";
 
 /// Far more work than a test waits for: copies of one picture, long answers about each.
@@ -47,10 +46,6 @@ struct LongRun {
 template <class Condition>
 void wait_until(RunningProgram& program, Condition condition) {
   while (program.running() && !condition()) std::this_thread::sleep_for(std::chrono::milliseconds(20));
-}
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
 }
 
 /// A reader of a named pipe, which opens without a writer.

@@ -11,15 +11,9 @@ using namespace reelfolio::pipeline;
 
 namespace {
 
-Graph build(std::string_view yaml, const std::vector<std::string>& settings = {}) {
-  GraphSpec spec = parse_graph(yaml, "g.yaml");
-  for (const std::string& setting : settings) apply_setting(spec, setting);
-  return build_graph(spec, {}, test::fake_stage_types());
-}
-
 std::string error_of(std::string_view yaml, const std::vector<std::string>& settings = {}) {
   try {
-    build(yaml, settings);
+    test::graph_of(yaml, settings);
   } catch (const ConfigError& error) {
     return error.what();
   }
@@ -39,7 +33,7 @@ std::string caption_with(const std::string& entries) {
 }  // namespace
 
 TEST_CASE("graph: sources, defaults, units of measure and the implicit images stage") {
-  const Graph graph = build(R"(version: 1
+  const Graph graph = test::graph_of(R"(version: 1
 model: {path: samples/model, weights: f32}
 inputs: {paths: [in], include: "*.mp4"}
 stages:
@@ -72,7 +66,7 @@ limits: {decoders: 3, queue_bytes: 512KiB}
 
 TEST_CASE("graph: durations and sizes in every unit") {
   const auto duration = [](const std::string& text) {
-    return build(with_stages("  s: {use: split_scenes, from: inputs, min_scene: " + text + "}\n"))
+    return test::graph_of(with_stages("  s: {use: split_scenes, from: inputs, min_scene: " + text + "}\n"))
         .stages[0]
         .params.number("min_scene");
   };
@@ -83,8 +77,8 @@ TEST_CASE("graph: durations and sizes in every unit") {
   CHECK(duration("\"0.5 s\"") == 0.5);
   CHECK(duration("3") == 3);
   const auto size = [](const std::string& text) {
-    return build("version: 1\nlimits: {queue_bytes: " + text +
-                 "}\nstages: {s: {use: split_scenes, from: inputs}}\n")
+    return test::graph_of("version: 1\nlimits: {queue_bytes: " + text +
+                          "}\nstages: {s: {use: split_scenes, from: inputs}}\n")
         .limits.queue_bytes;
   };
   CHECK(size("256MiB") == 268435456);
@@ -237,8 +231,8 @@ TEST_CASE("graph: control characters of a wrong name do not reach the terminal")
 TEST_CASE("set: replaces, adds and reaches every section") {
   const std::string yaml = caption_with("max_tokens: 9");
   const Graph graph =
-      build(yaml, {"caption.max_tokens=12", "pages.dpi=72", "model.path=m", "output.path=o.jsonl",
-                   "limits.decoders=2", "inputs.include=[\"*.pdf\"]", "pages.exclude=3"});
+      test::graph_of(yaml, {"caption.max_tokens=12", "pages.dpi=72", "model.path=m", "output.path=o.jsonl",
+                            "limits.decoders=2", "inputs.include=[\"*.pdf\"]", "pages.exclude=3"});
   CHECK(graph.stages[1].params.integer("max_tokens") == 12);
   CHECK(graph.stages[0].params.integer("dpi") == 72);
   CHECK(graph.stages[0].params.text_list("exclude") == std::vector<std::string>{"3"});
@@ -247,10 +241,10 @@ TEST_CASE("set: replaces, adds and reaches every section") {
   CHECK(graph.limits.decoders == 2);
   CHECK(graph.inputs.include == std::vector<std::string>{"*.pdf"});
   const Graph images =
-      build(with_stages("  c: {use: caption, from: [images]}\n"), {"images.soft_tokens=560"});
+      test::graph_of(with_stages("  c: {use: caption, from: [images]}\n"), {"images.soft_tokens=560"});
   CHECK(images.stages[0].params.integer("soft_tokens") == 560);
-  const Graph asked = build(with_stages("  a: {use: ask, from: images, questions: {q: x}}\n"),
-                            {"a.questions.r=How many?", "a.questions.q=y"});
+  const Graph asked = test::graph_of(with_stages("  a: {use: ask, from: images, questions: {q: x}}\n"),
+                                     {"a.questions.r=How many?", "a.questions.q=y"});
   CHECK(asked.stages[1].params.text_map("questions") == stages::TextMap{{"q", "y"}, {"r", "How many?"}});
 }
 
@@ -284,10 +278,10 @@ TEST_CASE("graph: the resolved graph parses again to the same graph") {
       "input_time: 90s, input_stall: 2.5s, input_memory: 512MiB}\n"
       "stages: {s: {use: split_scenes, from: inputs}}\n"};
   for (const std::string& yaml : graphs) {
-    const Graph first = build(yaml);
+    const Graph first = test::graph_of(yaml);
     const std::string printed = graph_to_yaml(first);
     INFO(printed);
-    const Graph second = build(printed);
+    const Graph second = test::graph_of(printed);
     CHECK(graph_to_yaml(second) == printed);
     CHECK(graph_fingerprint(second) == graph_fingerprint(first));
     REQUIRE(second.stages.size() == first.stages.size());
@@ -307,14 +301,14 @@ TEST_CASE("graph: the resolved graph parses again to the same graph") {
 
 TEST_CASE("graph: the fingerprint follows what influences results and nothing else") {
   const std::string yaml = caption_with("max_tokens: 9");
-  const std::string base = graph_fingerprint(build(yaml));
+  const std::string base = graph_fingerprint(test::graph_of(yaml));
   CHECK(base.size() == 64);
-  CHECK(graph_fingerprint(build(yaml, {"caption.max_tokens=9"})) == base);
-  CHECK(graph_fingerprint(build(yaml, {"caption.prompt=Describe it."})) == base);
-  CHECK(graph_fingerprint(
-            build(yaml, {"output.path=x", "limits.decoders=7", "inputs.paths=y", "model.path=z"})) == base);
-  CHECK(graph_fingerprint(build(yaml, {"caption.max_tokens=8"})) != base);
-  CHECK(graph_fingerprint(build(yaml, {"model.weights=f32"})) != base);
+  CHECK(graph_fingerprint(test::graph_of(yaml, {"caption.max_tokens=9"})) == base);
+  CHECK(graph_fingerprint(test::graph_of(yaml, {"caption.prompt=Describe it."})) == base);
+  CHECK(graph_fingerprint(test::graph_of(
+            yaml, {"output.path=x", "limits.decoders=7", "inputs.paths=y", "model.path=z"})) == base);
+  CHECK(graph_fingerprint(test::graph_of(yaml, {"caption.max_tokens=8"})) != base);
+  CHECK(graph_fingerprint(test::graph_of(yaml, {"model.weights=f32"})) != base);
 }
 
 TEST_CASE("graph: files of parameters start at the graph's folder and enter the fingerprint") {
@@ -335,9 +329,9 @@ TEST_CASE("graph: files of parameters start at the graph's folder and enter the 
 }
 
 TEST_CASE("graph: the Graphviz form names stages, types and what edges carry") {
-  const std::string dot = graph_to_dot(
-      build(with_stages("  c: {use: caption, from: [f, images]}\n  f: {use: sample_frames, from: s}\n"
-                        "  s: {use: split_scenes, from: inputs}\n")));
+  const std::string dot = graph_to_dot(test::graph_of(
+      with_stages("  c: {use: caption, from: [f, images]}\n  f: {use: sample_frames, from: s}\n"
+                  "  s: {use: split_scenes, from: inputs}\n")));
   CHECK(dot.find("digraph reelfolio {") == 0);
   CHECK(dot.find("\"inputs\" -> \"s\" [label=\"videos\"];") != std::string::npos);
   CHECK(dot.find("\"inputs\" -> \"images\" [label=\"image files\"];") != std::string::npos);

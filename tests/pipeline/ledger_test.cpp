@@ -26,7 +26,7 @@ using namespace reelfolio::pipeline;
 
 namespace {
 
-constexpr const char* kGraph = R"(version: 1
+constexpr const char* kLedgerGraph = R"(version: 1
 stages:
   scenes: {use: split_scenes, from: inputs}
   frames: {use: sample_frames, from: scenes}
@@ -35,18 +35,16 @@ stages:
   answers: {use: ask, from: pages, questions: {a: count}}
 )";
 
-Graph build(const std::vector<std::string>& settings = {}) {
-  GraphSpec spec = parse_graph(kGraph, "g.yaml");
-  for (const std::string& setting : settings) apply_setting(spec, setting);
-  return build_graph(spec, {}, test::fake_stage_types());
+Graph build_ledger_graph(const std::vector<std::string>& settings = {}) {
+  return test::graph_of(kLedgerGraph, settings);
 }
 
-class Folder : public testing::TempFolder {
+class Runs : public testing::TempFolder {
  public:
   std::filesystem::path ledger() const { return *this / "out.jsonl.ledger"; }
 };
 
-std::unique_ptr<Ledger> open(const Folder& folder, const Graph& graph, const LedgerOptions& options = {},
+std::unique_ptr<Ledger> open(const Runs& folder, const Graph& graph, const LedgerOptions& options = {},
                              const std::string& model = "model int8") {
   Ledger::Opened opened = Ledger::open(folder.ledger(), graph, model, options);
   CHECK(opened.warning.empty());
@@ -91,8 +89,8 @@ std::string read(const std::filesystem::path& path) {
 }  // namespace
 
 TEST_CASE("ledger: a result is found again under the same content, stages and model alone") {
-  const Folder folder;
-  const Graph graph = build();
+  const Runs folder;
+  const Graph graph = build_ledger_graph();
   const stages::InputFile input = file("a.pdf");
   {
     const auto ledger = open(folder, graph);
@@ -107,18 +105,18 @@ TEST_CASE("ledger: a result is found again under the same content, stages and mo
   CHECK(stages::jsonl_lines(*found.result) == stages::jsonl_lines(result_of(input)));
   CHECK(open(folder, graph)->find(file("a.pdf", "other")).reason == "its content has changed");
   CHECK(open(folder, graph, {}, "other int8")->find(input).reason == "the model has changed");
-  const Graph prompt = build({"caption.prompt=Else?"});
+  const Graph prompt = build_ledger_graph({"caption.prompt=Else?"});
   CHECK(open(folder, prompt)->find(input).reason == "caption has changed");
   // Scenes are nothing to a PDF.
-  const Graph scenes = build({"scenes.detector=hash"});
+  const Graph scenes = build_ledger_graph({"scenes.detector=hash"});
   CHECK(open(folder, scenes)->find(input).result);
-  const Graph pages = build({"pages.dpi=80"});
+  const Graph pages = build_ledger_graph({"pages.dpi=80"});
   CHECK(open(folder, pages)->find(input).reason == "pages has changed");
 }
 
 TEST_CASE("ledger: what failed is kept until it is asked for") {
-  const Folder folder;
-  const Graph graph = build();
+  const Runs folder;
+  const Graph graph = build_ledger_graph();
   const stages::InputFile input = file("a.pdf");
   {
     const auto ledger = open(folder, graph);
@@ -138,8 +136,8 @@ TEST_CASE("ledger: what failed is kept until it is asked for") {
 }
 
 TEST_CASE("ledger: what was not flushed is not there, and --fresh forgets the rest") {
-  const Folder folder;
-  const Graph graph = build();
+  const Runs folder;
+  const Graph graph = build_ledger_graph();
   {
     const auto ledger = open(folder, graph);
     ledger->record_answer("one", {{}, "no"});
@@ -152,8 +150,8 @@ TEST_CASE("ledger: what was not flushed is not there, and --fresh forgets the re
 }
 
 TEST_CASE("ledger: a file is hashed once, until it changes") {
-  const Folder folder;
-  const Graph graph = build();
+  const Runs folder;
+  const Graph graph = build_ledger_graph();
   const std::filesystem::path path = folder / "a.pdf";
   write(path, "one");
   ListedInput listed;
@@ -183,8 +181,8 @@ TEST_CASE("ledger: a file is hashed once, until it changes") {
 }
 
 TEST_CASE("ledger: what is no ledger is left alone, what is damaged is put aside") {
-  const Folder folder;
-  const Graph graph = build();
+  const Runs folder;
+  const Graph graph = build_ledger_graph();
   const auto open_it = [&](const LedgerOptions& options = {}) {
     return Ledger::open(folder.ledger(), graph, "model", options);
   };
@@ -225,8 +223,8 @@ TEST_CASE("ledger: what is no ledger is left alone, what is damaged is put aside
 }
 
 TEST_CASE("ledger: a later version is refused with a way out") {
-  const Folder folder;
-  const Graph graph = build();
+  const Runs folder;
+  const Graph graph = build_ledger_graph();
   open(folder, graph);
   std::string bytes = read(folder.ledger());
   bytes[63] = 9;  // user_version, big-endian at 60
@@ -250,8 +248,8 @@ TEST_CASE("ledger: a run, a kill's worth of it, and another run come to the same
     input.path = name;
     inputs.push_back(input);
   }
-  const Folder folder;
-  const Graph graph = build();
+  const Runs folder;
+  const Graph graph = build_ledger_graph();
   const auto run = [&](History* history, std::size_t stop_at) {
     std::stop_source stop;
     test::RecordingSink sink;
@@ -316,14 +314,14 @@ TEST_CASE("answer key: covers the request, the pictures and the model, and nothi
 }
 
 TEST_CASE("fingerprints: a stage's changes with it, inputs reach the stages that take them") {
-  const auto base = stage_fingerprints(build());
-  const auto below = stage_fingerprints(build({"frames.per_scene=4"}));
+  const auto base = stage_fingerprints(build_ledger_graph());
+  const auto below = stage_fingerprints(build_ledger_graph({"frames.per_scene=4"}));
   // scenes, frames, pages, caption, answers
   CHECK(below[0] == base[0]);
   CHECK(below[1] != base[1]);
   CHECK(below[2] == base[2]);
   CHECK(below[3] == base[3]);
   CHECK(below[4] == base[4]);
-  CHECK(reached_stages(build(), stages::MediaKind::pdf) == std::vector<int>{2, 3, 4});
-  CHECK(reached_stages(build(), stages::MediaKind::audio).empty());
+  CHECK(reached_stages(build_ledger_graph(), stages::MediaKind::pdf) == std::vector<int>{2, 3, 4});
+  CHECK(reached_stages(build_ledger_graph(), stages::MediaKind::audio).empty());
 }

@@ -29,12 +29,6 @@ stages:
   answers: {use: ask, from: [many, pages], questions: {a: "refuse", b: "count"}}
 )";
 
-Graph build(std::string_view yaml, const std::vector<std::string>& settings = {}) {
-  GraphSpec spec = parse_graph(yaml, "g.yaml");
-  for (const std::string& setting : settings) apply_setting(spec, setting);
-  return build_graph(spec, {}, test::fake_stage_types());
-}
-
 std::vector<ListedInput> listed(const std::vector<std::string>& names) {
   std::vector<ListedInput> inputs;
   for (const std::string& name : names) inputs.push_back({name, name, ""});
@@ -75,7 +69,7 @@ std::vector<std::string> mixed_inputs(std::size_t count) {
 }  // namespace
 
 TEST_CASE("scheduler: units carry results of every stage and the union of their frame times") {
-  const Graph graph = build(kGraph);
+  const Graph graph = test::graph_of(kGraph);
   const auto outcome = run(graph, listed({"video:2"}));
   REQUIRE(outcome->sink.results.size() == 1);
   const stages::InputResult& result = outcome->sink.results[0];
@@ -90,7 +84,7 @@ TEST_CASE("scheduler: units carry results of every stage and the union of their 
 }
 
 TEST_CASE("scheduler: a refused request costs the stage that made it, not its neighbours") {
-  const Graph graph = build(kGraph);
+  const Graph graph = test::graph_of(kGraph);
   const auto outcome = run(graph, listed({"pdf:2"}));
   const stages::InputResult& result = outcome->sink.results[0];
   // Unit 1 is odd: one of its two questions is refused, its caption is not.
@@ -109,7 +103,7 @@ TEST_CASE("scheduler: a refused request costs the stage that made it, not its ne
 }
 
 TEST_CASE("scheduler: the status of an input says what became of it") {
-  const Graph graph = build(kGraph, {"answers.questions={b: count}"});
+  const Graph graph = test::graph_of(kGraph, {"answers.questions={b: count}"});
   const auto status_of = [&](const std::string& name) {
     return run(graph, listed({name}))->sink.results.at(0);
   };
@@ -151,7 +145,7 @@ TEST_CASE("scheduler: the status of an input says what became of it") {
 }
 
 TEST_CASE("scheduler: a worker that breaks down costs its input and not the run") {
-  const Graph graph = build(kGraph, {"answers.questions={b: count}"});
+  const Graph graph = test::graph_of(kGraph, {"answers.questions={b: count}"});
   const auto outcome = run(graph, listed({"video:3:breaks2", "video:2"}));
   REQUIRE(outcome->sink.results.size() == 2);
   const auto& broken = outcome->sink.results[0];
@@ -165,7 +159,7 @@ TEST_CASE("scheduler: a worker that breaks down costs its input and not the run"
 }
 
 TEST_CASE("scheduler: units have lines in a graph without language stages and without an engine") {
-  const Graph graph = build("version: 1\nstages: {s: {use: split_scenes, from: inputs}}\n");
+  const Graph graph = test::graph_of("version: 1\nstages: {s: {use: split_scenes, from: inputs}}\n");
   test::RecordingSink sink;
   test::CountingProgress progress;
   RunOptions options;
@@ -179,7 +173,7 @@ TEST_CASE("scheduler: units have lines in a graph without language stages and wi
 
 TEST_CASE("scheduler: the same bytes for any decoders, queue, window and timing") {
   const auto inputs = listed(mixed_inputs(120));
-  const auto reference = run(build(kGraph), inputs);
+  const auto reference = run(test::graph_of(kGraph), inputs);
   REQUIRE(reference->sink.results.size() == inputs.size());
   for (std::size_t i = 0; i < inputs.size(); ++i)
     CHECK(reference->sink.results[i].input->name == inputs[i].name);
@@ -189,7 +183,7 @@ TEST_CASE("scheduler: the same bytes for any decoders, queue, window and timing"
         "{decoders: 4, queue_bytes: 1}", "{decoders: 8, queue_bytes: 1MiB, inputs_in_flight: 3}",
         "{decoders: 16, batch: 1}", "{decoders: 3, batch: 4}", "{decoders: 2, batch: 64}"}) {
     INFO(limits);
-    const auto outcome = run(build(std::string(kGraph) + "limits: " + limits + "\n"), inputs);
+    const auto outcome = run(test::graph_of(std::string(kGraph) + "limits: " + limits + "\n"), inputs);
     CHECK(outcome->sink.text == reference->sink.text);
     CHECK_FALSE(outcome->progress.overlapped);
     CHECK(outcome->progress.inputs == inputs.size());
@@ -216,8 +210,8 @@ TEST_CASE("scheduler: units of many inputs are answered together, within batch a
       ++probed;
       return test::fake_probe(path, name);
     };
-    run_graph(build(std::string(kGraph) + "limits: " + limits + "\n"), listed(names), &engine, sink, progress,
-              {}, options);
+    run_graph(test::graph_of(std::string(kGraph) + "limits: " + limits + "\n"), listed(names), &engine, sink,
+              progress, {}, options);
     CHECK(sink.results.size() == names.size());
     return engine.most_open;
   };
@@ -228,7 +222,7 @@ TEST_CASE("scheduler: units of many inputs are answered together, within batch a
 }
 
 TEST_CASE("scheduler: a unit that fails amid others costs them nothing") {
-  const Graph graph = build(kGraph, {"caption.prompt=refuse", "limits.batch=16"});
+  const Graph graph = test::graph_of(kGraph, {"caption.prompt=refuse", "limits.batch=16"});
   const auto outcome = run(graph, listed({"pdf:6", "video:3", "pdf:2:id=1"}));
   for (const stages::InputResult& result : outcome->sink.results) {
     for (const stages::UnitResult& unit : result.units) {
@@ -240,7 +234,7 @@ TEST_CASE("scheduler: a unit that fails amid others costs them nothing") {
 }
 
 TEST_CASE("scheduler: counts and costs add up") {
-  const Graph graph = build(kGraph);
+  const Graph graph = test::graph_of(kGraph);
   const auto inputs = listed(mixed_inputs(60));
   const auto outcome = run(graph, inputs);
   const RunSummary& summary = outcome->summary;
@@ -258,7 +252,7 @@ TEST_CASE("scheduler: counts and costs add up") {
 }
 
 TEST_CASE("scheduler: a stage is charged for its own time alone") {
-  const Graph graph = build(
+  const Graph graph = test::graph_of(
       "version: 1\nstages: {pages: {use: render_pages, from: inputs}, c: {use: caption, from: pages}}\n");
   test::FakeClock clock;
   test::RecordingSink sink;
@@ -280,7 +274,7 @@ TEST_CASE("scheduler: a stage is charged for its own time alone") {
 }
 
 TEST_CASE("scheduler: no input is begun beyond the window") {
-  const Graph graph = build(std::string(kGraph) + "limits: {decoders: 4, inputs_in_flight: 3}\n");
+  const Graph graph = test::graph_of(std::string(kGraph) + "limits: {decoders: 4, inputs_in_flight: 3}\n");
   std::atomic<int> begun{0};
   std::atomic<int> written{0};
   std::atomic<int> widest{0};
@@ -303,9 +297,9 @@ TEST_CASE("scheduler: no input is begun beyond the window") {
 TEST_CASE("scheduler: a stop drops what is in flight and what is written stays whole") {
   const test::RandomDelays delays(1);
   const auto inputs = listed(mixed_inputs(80));
-  const auto whole = run(build(kGraph), inputs);
+  const auto whole = run(test::graph_of(kGraph), inputs);
   for (std::size_t stop_at : {1U, 7U, 40U}) {
-    const Graph graph = build(std::string(kGraph) + "limits: {decoders: 3, queue_bytes: 1}\n");
+    const Graph graph = test::graph_of(std::string(kGraph) + "limits: {decoders: 3, queue_bytes: 1}\n");
     std::stop_source stop;
     test::RecordingSink sink;
     test::CountingProgress progress;
@@ -326,7 +320,7 @@ TEST_CASE("scheduler: a stop drops what is in flight and what is written stays w
 }
 
 TEST_CASE("scheduler: a stop asked for beforehand or by the sink ends the run") {
-  const Graph graph = build(kGraph);
+  const Graph graph = test::graph_of(kGraph);
   std::stop_source stop;
   test::RecordingSink sink;
   test::CountingProgress progress;
@@ -346,7 +340,7 @@ TEST_CASE("scheduler: a stop asked for beforehand or by the sink ends the run") 
 }
 
 TEST_CASE("scheduler: a worker that finds nothing for long learns of a stop, time ticks meanwhile") {
-  const Graph graph = build(kGraph);
+  const Graph graph = test::graph_of(kGraph);
   std::stop_source stop;
   test::RecordingSink sink;
   test::CountingProgress progress;
@@ -362,7 +356,7 @@ TEST_CASE("scheduler: a worker that finds nothing for long learns of a stop, tim
 }
 
 TEST_CASE("scheduler: what is not an input's fault ends the run with its exception") {
-  const Graph graph = build(std::string(kGraph) + "limits: {decoders: 3, queue_bytes: 1}\n");
+  const Graph graph = test::graph_of(std::string(kGraph) + "limits: {decoders: 3, queue_bytes: 1}\n");
   const auto inputs = listed(mixed_inputs(50));
   RunOptions options;
   options.probe = test::fake_probe;
@@ -440,7 +434,7 @@ TEST_CASE("scheduler: what the history knows is written again without work") {
   MemoryHistory history;
   RunOptions options;
   options.history = &history;
-  const Graph graph = build(kGraph, {"limits.decoders=2"});
+  const Graph graph = test::graph_of(kGraph, {"limits.decoders=2"});
   const auto first = run(graph, listed({"video:2", "pdf:2"}), options);
   CHECK(history.recorded == 2);
   CHECK(history.flushes >= 1);
@@ -454,7 +448,7 @@ TEST_CASE("scheduler: what the history knows is written again without work") {
 
 TEST_CASE("scheduler: answers and decodings that are known are not made again, and change no byte") {
   const auto inputs = listed(mixed_inputs(60));
-  const Graph graph = build(kGraph);
+  const Graph graph = test::graph_of(kGraph);
   const auto reference = run(graph, inputs);
   MemoryHistory history;
   RunOptions options;
@@ -471,7 +465,7 @@ TEST_CASE("scheduler: answers and decodings that are known are not made again, a
 
   // One stage asks another question: the other's answers stay.
   history.results.clear();
-  const Graph changed = build(kGraph, {"caption.prompt=How many?"});
+  const Graph changed = test::graph_of(kGraph, {"caption.prompt=How many?"});
   const auto asked = run(changed, inputs, options);
   CHECK(asked->sink.text == run(changed, inputs)->sink.text);
   CHECK(asked->sink.text != reference->sink.text);
@@ -505,11 +499,11 @@ TEST_CASE("scheduler: a history that cannot be written ends the run with its exc
   Full history;
   RunOptions options;
   options.history = &history;
-  CHECK_THROWS_AS(run(build(kGraph), listed({"pdf:2"}), options), stages::OutputError);
+  CHECK_THROWS_AS(run(test::graph_of(kGraph), listed({"pdf:2"}), options), stages::OutputError);
 }
 
 TEST_CASE("scheduler: ten thousand inputs, and none at all") {
-  const Graph graph = build(std::string(kGraph) + "limits: {decoders: 3}\n");
+  const Graph graph = test::graph_of(std::string(kGraph) + "limits: {decoders: 3}\n");
   std::vector<std::string> names;
   for (int i = 0; i < 10'000; ++i) names.push_back("image:1:id=" + std::to_string(i));
   const auto outcome = run(graph, listed(names));

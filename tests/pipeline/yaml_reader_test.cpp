@@ -8,7 +8,7 @@ using namespace reelfolio::pipeline;
 
 namespace {
 
-std::string error_of(std::string_view yaml) {
+std::string reading_error(std::string_view yaml) {
   try {
     read_yaml(yaml, "g.yaml");
   } catch (const ConfigError& error) {
@@ -74,45 +74,47 @@ TEST_CASE("yaml: aliases and merge keys expand, written keys win") {
 }
 
 TEST_CASE("yaml: each refusal names its place") {
-  CHECK(error_of("a: 1\nb: 2\na: 3\n") == "g.yaml:3:1: key 'a' stands twice, first in line 1");
-  CHECK(error_of("a: {b: 1, b: 2}") == "g.yaml:1:11: key 'b' stands twice, first in line 1");
-  CHECK(error_of("a: \xff") == "g.yaml:1:4: byte 0xff is not UTF-8");
-  CHECK(error_of("ü: \xc3(") == "g.yaml:1:4: byte 0xc3 is not UTF-8");
-  CHECK(error_of("a: 1\nb: \xed\xa0\x80\n") == "g.yaml:2:4: byte 0xed is not UTF-8");
-  CHECK(error_of(std::string("a: 1\nb: x\0y", 11)) == "g.yaml:2:5: control character 0x00 is not allowed");
-  CHECK(error_of("a: \x04") == "g.yaml:1:4: control character 0x04 is not allowed");
-  CHECK(error_of("a: 1\n---\nb: 2\n") == "g.yaml:2:1: a second document starts here, expected one");
-  CHECK(error_of("[a, b]: 1") == "g.yaml:1:1: a list cannot be a key (or a bracket is left open)");
-  CHECK(error_of("? {a: b}\n: 1") == "g.yaml:1:3: a map cannot be a key (or a brace is left open)");
-  CHECK(error_of("~: 1") == "g.yaml:1:1: a key has no name");
-  CHECK(error_of("a: !!python/object x") ==
+  CHECK(reading_error("a: 1\nb: 2\na: 3\n") == "g.yaml:3:1: key 'a' stands twice, first in line 1");
+  CHECK(reading_error("a: {b: 1, b: 2}") == "g.yaml:1:11: key 'b' stands twice, first in line 1");
+  CHECK(reading_error("a: \xff") == "g.yaml:1:4: byte 0xff is not UTF-8");
+  CHECK(reading_error("ü: \xc3(") == "g.yaml:1:4: byte 0xc3 is not UTF-8");
+  CHECK(reading_error("a: 1\nb: \xed\xa0\x80\n") == "g.yaml:2:4: byte 0xed is not UTF-8");
+  CHECK(reading_error(std::string("a: 1\nb: x\0y", 11)) ==
+        "g.yaml:2:5: control character 0x00 is not allowed");
+  CHECK(reading_error("a: \x04") == "g.yaml:1:4: control character 0x04 is not allowed");
+  CHECK(reading_error("a: 1\n---\nb: 2\n") == "g.yaml:2:1: a second document starts here, expected one");
+  CHECK(reading_error("[a, b]: 1") == "g.yaml:1:1: a list cannot be a key (or a bracket is left open)");
+  CHECK(reading_error("? {a: b}\n: 1") == "g.yaml:1:3: a map cannot be a key (or a brace is left open)");
+  CHECK(reading_error("~: 1") == "g.yaml:1:1: a key has no name");
+  CHECK(reading_error("a: !!python/object x") ==
         "g.yaml:1:4: tag 'tag:yaml.org,2002:python/object' is not supported");
-  CHECK(error_of("a: &x [*x]") == "g.yaml:1:8: an alias stands inside its own anchor");
-  CHECK(error_of("a: [1, 2\nb: 3").find("g.yaml:2:") == 0);
-  CHECK(error_of("a: 'x").find("not valid YAML: ") != std::string::npos);
-  CHECK(error_of("a: {<<: 3}") == "g.yaml:1:9: '<<' merges maps, and this is none");
+  CHECK(reading_error("a: &x [*x]") == "g.yaml:1:8: an alias stands inside its own anchor");
+  CHECK(reading_error("a: [1, 2\nb: 3").find("g.yaml:2:") == 0);
+  CHECK(reading_error("a: 'x").find("not valid YAML: ") != std::string::npos);
+  CHECK(reading_error("a: {<<: 3}") == "g.yaml:1:9: '<<' merges maps, and this is none");
 }
 
 TEST_CASE("yaml: deep nesting, long text and alias bombs are bounded") {
-  CHECK(error_of(std::string(100'000, '[')).find("g.yaml:1:") == 0);
-  CHECK(error_of(std::string(25, '[') + std::string(25, ']')) ==
+  CHECK(reading_error(std::string(100'000, '[')).find("g.yaml:1:") == 0);
+  CHECK(reading_error(std::string(25, '[') + std::string(25, ']')) ==
         "g.yaml:1:25: maps and lists nest deeper than 24 levels");
   std::string deep;
   for (int i = 0; i < 1000; ++i) deep += "- ";
-  CHECK(error_of(deep).find("nest deeper than 24 levels") != std::string::npos);
-  CHECK(error_of(std::string(300'000, ' ')) == "g.yaml: longer than 262144 bytes, the most that is read");
+  CHECK(reading_error(deep).find("nest deeper than 24 levels") != std::string::npos);
+  CHECK(reading_error(std::string(300'000, ' ')) ==
+        "g.yaml: longer than 262144 bytes, the most that is read");
   std::string bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n";
   for (int i = 1; i < 10; ++i) {
     bomb += "a" + std::to_string(i) + ": &a" + std::to_string(i) + " [";
     for (int k = 0; k < 10; ++k) bomb += (k > 0 ? ", *a" : "*a") + std::to_string(i - 1);
     bomb += "]\n";
   }
-  CHECK(error_of(bomb).find("more than 50000 values, counting each alias in full") != std::string::npos);
+  CHECK(reading_error(bomb).find("more than 50000 values, counting each alias in full") != std::string::npos);
   std::string tower = "a0: &a0 [x]\n";
   for (int i = 1; i < 40; ++i) {
     tower += "a" + std::to_string(i) + ": &a" + std::to_string(i) + " [*a" + std::to_string(i - 1) + "]\n";
   }
-  CHECK(error_of(tower).find("nest deeper than 24 levels") != std::string::npos);
+  CHECK(reading_error(tower).find("nest deeper than 24 levels") != std::string::npos);
 }
 
 TEST_CASE("yaml: whatever the text, there is an answer or a ConfigError") {

@@ -23,10 +23,7 @@ class MediaFolder : public reelfolio::testing::TempFolder {
   std::filesystem::path path(const std::string& name) const { return *this / name; }
 };
 
-inline std::string read_file(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-}
+using reelfolio::testing::read_file;
 
 /// The code of the ItemError that `call` throws; "" if it throws none.
 inline std::string error_code(const std::function<void()>& call) {

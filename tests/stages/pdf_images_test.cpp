@@ -45,14 +45,15 @@ std::string page_with_image(const std::string& dictionary, const std::string& da
                  stream("/Type /XObject /Subtype /Image /Width 8 /Height 8 " + dictionary, data)});
 }
 
-Collector render(const std::string& pdf, const std::vector<std::pair<std::string, ParamValue>>& params = {}) {
+Collector render_picture_page(const std::string& pdf,
+                              const std::vector<std::pair<std::string, ParamValue>>& params = {}) {
   const MediaFolder folder;
   return run_stage(render_pages_type(), folder.write("input.pdf", pdf), params);
 }
 
 /// Checks the middle of the page, and that its border is white.
 void check_middle(const std::string& pdf, int r, int g, int b, int tolerance) {
-  const Collector out = render(pdf);
+  const Collector out = render_picture_page(pdf);
   CHECK(out.errors.empty());
   REQUIRE(out.items.size() == 1);
   const auto& image = *out.items[0].pictures[0].image;
@@ -65,7 +66,7 @@ void check_middle(const std::string& pdf, int r, int g, int b, int tolerance) {
   CHECK((border[0] == 255 && border[1] == 255 && border[2] == 255));
 }
 
-std::string number(std::uint32_t value, int bytes) {
+std::string big_endian(std::uint32_t value, int bytes) {
   std::string text;
   for (int i = bytes - 1; i >= 0; --i) text += static_cast<char>(value >> (8 * i) & 255U);
   return text;
@@ -73,8 +74,8 @@ std::string number(std::uint32_t value, int bytes) {
 
 /// A segment of page 1 that refers to no other (ITU-T T.88, 7.2).
 std::string jbig2_segment(std::uint32_t index, int type, const std::string& data) {
-  return number(index, 4) + number(static_cast<std::uint32_t>(type), 1) + number(0, 1) + number(1, 1) +
-         number(static_cast<std::uint32_t>(data.size()), 4) + data;
+  return big_endian(index, 4) + big_endian(static_cast<std::uint32_t>(type), 1) + big_endian(0, 1) +
+         big_endian(1, 1) + big_endian(static_cast<std::uint32_t>(data.size()), 4) + data;
 }
 
 /// 8 x 8 black pixels: page information, then a generic region coded as MMR.
@@ -93,9 +94,10 @@ std::string black_jbig2() {
     for (std::size_t k = 0; k < 8; ++k) byte = byte * 2 + (i + k < bits.size() && bits[i + k] == '1' ? 1 : 0);
     mmr += static_cast<char>(byte);
   }
-  const std::string size = number(8, 4) + number(8, 4);
-  const std::string page = size + number(0, 4) + number(0, 4) + number(0, 1) + number(0, 2);
-  const std::string region = size + number(0, 4) + number(0, 4) + number(0, 1) + number(1, 1) + mmr;
+  const std::string size = big_endian(8, 4) + big_endian(8, 4);
+  const std::string page = size + big_endian(0, 4) + big_endian(0, 4) + big_endian(0, 1) + big_endian(0, 2);
+  const std::string region =
+      size + big_endian(0, 4) + big_endian(0, 4) + big_endian(0, 1) + big_endian(1, 1) + mmr;
   return jbig2_segment(0, 48, page) + jbig2_segment(1, 38, region);
 }
 
@@ -169,7 +171,7 @@ TEST_CASE("render_pages: damaged images cost themselves, not the page") {
     for (const std::string& data :
          {std::string("nonsense"), good.substr(0, good.size() / 2), std::string()}) {
       INFO(filter);
-      const Collector out = render(page_with_image(
+      const Collector out = render_picture_page(page_with_image(
           "/ColorSpace /DeviceGray /BitsPerComponent 1 /Filter /" + std::string(filter), data));
       CHECK(out.items.size() == 1);
     }
@@ -177,7 +179,7 @@ TEST_CASE("render_pages: damaged images cost themselves, not the page") {
 }
 
 TEST_CASE("render_pages: a font that is not there is replaced, and its text is kept") {
-  const Collector out = render(pdf_of(
+  const Collector out = render_picture_page(pdf_of(
       {"<< /Type /Catalog /Pages 2 0 R >>", "<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
        "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 200 100] /Resources << /Font << /F 5 0 R >> >> /Contents "
        "4 0 R "
@@ -199,12 +201,12 @@ TEST_CASE("render_pages: of thousands of pages those asked for are rendered, up 
   }
   objects[1] = "<< /Type /Pages /Kids [" + kids + "] /Count " + std::to_string(kPages) + " >>";
   const std::string pdf = pdf_of(objects);
-  const Collector last = render(pdf, {{"pages", std::string("4999-")}, {"dpi", 72.0}});
+  const Collector last = render_picture_page(pdf, {{"pages", std::string("4999-")}, {"dpi", 72.0}});
   REQUIRE(last.items.size() == 2);
   CHECK(last.items[1].unit->number == 5000);
   CHECK(last.items[1].unit->width_px == 5009);
   CHECK(last.errors.empty());
-  const Collector some = render(pdf, {{"max_pages", std::int64_t{3}}, {"dpi", 72.0}});
+  const Collector some = render_picture_page(pdf, {{"max_pages", std::int64_t{3}}, {"dpi", 72.0}});
   CHECK(some.items.size() == 3);
   CHECK(some.errors == std::vector<std::pair<std::string, int>>{{"pdf.page_limit", 0}});
 }

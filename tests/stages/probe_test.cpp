@@ -27,7 +27,7 @@ MediaKind kind_of(const std::string& bytes) {
   return probe_bytes(bytes).media;
 }
 
-std::string number(unsigned value, int bytes) {
+std::string little_endian(unsigned value, int bytes) {
   std::string text;
   for (int i = 0; i < bytes; ++i) text += static_cast<char>(value >> (8 * i));
   return text;
@@ -35,9 +35,9 @@ std::string number(unsigned value, int bytes) {
 
 std::string wav_file() {
   const std::string samples(16000, '\x10');
-  return "RIFF" + number(36 + 16000, 4) + "WAVEfmt " + number(16, 4) + number(1, 2) + number(1, 2) +
-         number(8000, 4) + number(16000, 4) + number(2, 2) + number(16, 2) + "data" + number(16000, 4) +
-         samples;
+  return "RIFF" + little_endian(36 + 16000, 4) + "WAVEfmt " + little_endian(16, 4) + little_endian(1, 2) +
+         little_endian(1, 2) + little_endian(8000, 4) + little_endian(16000, 4) + little_endian(2, 2) +
+         little_endian(16, 2) + "data" + little_endian(16000, 4) + samples;
 }
 
 /// 25 frames of 16 x 16 pixels, uncompressed.

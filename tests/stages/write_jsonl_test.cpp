@@ -7,7 +7,6 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
-#include <sstream>
 
 #include "tests/stages/language_fixture.h"
 #include "tests/support/catch.h"
@@ -15,6 +14,7 @@
 
 using namespace reelfolio::stages;
 using namespace reelfolio::stages::testing;
+using reelfolio::testing::read_file;
 using reelfolio::testing::TempFolder;
 
 namespace {
@@ -37,12 +37,6 @@ InputResult bill() {
   result.units.push_back(
       {unit, {}, {{"invoice", Json::parse(R"({"value":{"number":"A-17","total":42.1},"valid":true})")}}});
   return result;
-}
-
-std::string read_file(const std::filesystem::path& path) {
-  std::ostringstream text;
-  text << std::ifstream(path, std::ios::binary).rdbuf();
-  return text.str();
 }
 
 }  // namespace

@@ -5,6 +5,8 @@
 #include <sstream>
 #include <thread>
 
+#include "pipeline/graph_parser.h"
+
 namespace reelfolio::test {
 
 namespace {
@@ -310,6 +312,12 @@ std::span<const StageType> fake_stage_types() {
                                                read_images_row(),  render_pages_row(), sample_frames_row(),
                                                split_scenes_row(), transcribe_row()};
   return types;
+}
+
+pipeline::Graph graph_of(std::string_view yaml, const std::vector<std::string>& settings) {
+  pipeline::GraphSpec spec = pipeline::parse_graph(yaml, "g.yaml");
+  for (const std::string& setting : settings) pipeline::apply_setting(spec, setting);
+  return pipeline::build_graph(spec, {}, fake_stage_types());
 }
 
 stages::InputFile fake_probe(const std::filesystem::path& path, const std::string& name) {

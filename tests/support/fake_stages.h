@@ -8,10 +8,12 @@
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "engine/engine.h"
 #include "pipeline/clock.h"
+#include "pipeline/graph.h"
 #include "pipeline/progress.h"
 #include "pipeline/scheduler.h"
 #include "stages/stage.h"
@@ -34,6 +36,9 @@ namespace reelfolio::test {
 /// The prompt of a caption stage that is "refuse" makes the engine refuse its requests for units
 /// with an odd index; "unanswerable" makes requests() throw ItemError.
 std::span<const stages::StageType> fake_stage_types();
+
+/// The graph of these lines, --set applied, over fake_stage_types(). Throws ConfigError.
+pipeline::Graph graph_of(std::string_view yaml, const std::vector<std::string>& settings = {});
 
 stages::InputFile fake_probe(const std::filesystem::path& path, const std::string& name);
 
