@@ -1,10 +1,9 @@
 #include "pipeline/graph.h"
 
-#include <fstream>
-
 #include "pipeline/file_hash.h"
 #include "tests/support/catch.h"
 #include "tests/support/fake_stages.h"
+#include "tests/support/temp_folder.h"
 
 using namespace reelfolio;
 using namespace reelfolio::pipeline;
@@ -312,9 +311,9 @@ TEST_CASE("graph: the fingerprint follows what influences results and nothing el
 }
 
 TEST_CASE("graph: files of parameters start at the graph's folder and enter the fingerprint") {
-  const auto folder = std::filesystem::temp_directory_path() / "reelfolio_graph_test";
-  std::filesystem::create_directories(folder / "schemas");
-  const auto write = [&](const char* text) { std::ofstream(folder / "schemas/a.json") << text; };
+  const testing::TempFolder folder;
+  std::filesystem::create_directory(folder / "schemas");
+  const auto write = [&](const char* text) { folder.write("schemas/a.json", text); };
   const auto fingerprint = [&] {
     const GraphSpec spec = parse_graph(
         with_stages("  e: {use: extract, from: images, schema: schemas/a.json}\n"), folder / "g.yaml");
@@ -325,7 +324,6 @@ TEST_CASE("graph: files of parameters start at the graph's folder and enter the 
   CHECK(fingerprint() == first);
   write("{ }");
   CHECK(fingerprint() != first);
-  std::filesystem::remove_all(folder);
 }
 
 TEST_CASE("graph: the Graphviz form names stages, types and what edges carry") {

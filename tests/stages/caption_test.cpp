@@ -1,10 +1,9 @@
-#include <filesystem>
-#include <fstream>
 #include <set>
 
 #include "stages/language/caption.h"
 #include "tests/stages/language_fixture.h"
 #include "tests/support/catch.h"
+#include "tests/support/temp_folder.h"
 
 using namespace reelfolio;
 using namespace reelfolio::stages;
@@ -85,13 +84,12 @@ TEST_CASE("caption: with a temperature each unit has a seed of its own that repe
 }
 
 TEST_CASE("caption: prompt_file replaces the prompt, and both together are refused") {
-  const auto folder = std::filesystem::temp_directory_path() / "reelfolio-caption-test";
-  std::filesystem::create_directories(folder);
-  std::ofstream(folder / "prompt.txt") << "Look at {input.name}\n";
-  std::ofstream(folder / "bad.txt") << "Look at {input.nme}\n";
-  std::ofstream(folder / "latin1.txt") << "caf\xE9\n";
+  const reelfolio::testing::TempFolder folder;
+  folder.write("prompt.txt", "Look at {input.name}\n");
+  folder.write("bad.txt", "Look at {input.nme}\n");
+  folder.write("latin1.txt", "caf\xE9\n");
   StageContext context;
-  context.graph_folder = folder;
+  context.graph_folder = folder.path();
   const auto stage = make_stage(caption_type(), {{"prompt_file", std::string("prompt.txt")}}, context);
   CHECK(prompt_of(stage->requests(page_item())[0]) == "Look at bill.v2.pdf\n");
   const auto message = [&](std::vector<std::pair<std::string, ParamValue>> given) {
@@ -104,7 +102,6 @@ TEST_CASE("caption: prompt_file replaces the prompt, and both together are refus
         std::string::npos);
   CHECK(message({{"prompt_file", std::string("latin1.txt")}}).find("is not UTF-8 text") != std::string::npos);
   CHECK(message({{"prompt_file", std::string(".")}}).find("is a folder") != std::string::npos);
-  std::filesystem::remove_all(folder);
 }
 
 TEST_CASE("caption: a name that the stage's units cannot have is refused when the graph is built") {

@@ -1,10 +1,8 @@
-#include <filesystem>
-#include <fstream>
-
 #include "stages/language/extract.h"
 #include "stages/language/json_answer.h"
 #include "tests/stages/language_fixture.h"
 #include "tests/support/catch.h"
+#include "tests/support/temp_folder.h"
 
 using namespace reelfolio;
 using namespace reelfolio::stages;
@@ -12,16 +10,14 @@ using namespace reelfolio::stages::testing;
 
 namespace {
 
-/// A folder with s.json, gone with the object.
+/// A folder with s.json.
 struct SchemaFolder {
-  SchemaFolder() : path(std::filesystem::temp_directory_path() / "reelfolio-extract-test") {
-    std::filesystem::create_directories(path);
-    std::ofstream(path / "s.json") << R"({"type":"object","required":["number","total"],
-      "properties":{"number":{"type":"string"},"total":{"type":["number","null"]}}})";
-    context.graph_folder = path;
+  SchemaFolder() {
+    folder.write("s.json", R"({"type":"object","required":["number","total"],
+      "properties":{"number":{"type":"string"},"total":{"type":["number","null"]}}})");
+    context.graph_folder = folder.path();
   }
-  ~SchemaFolder() { std::filesystem::remove_all(path); }
-  std::filesystem::path path;
+  reelfolio::testing::TempFolder folder;
   StageContext context;
 };
 
@@ -94,7 +90,7 @@ TEST_CASE("extract: hostile answers hold no object and cost little") {
 
 TEST_CASE("extract: a schema that is missing or wrong is refused when the graph is built") {
   const SchemaFolder folder;
-  std::ofstream(folder.path / "bad.json") << R"({"type":"object","properties":{"a":{"typ":"string"}}})";
+  folder.folder.write("bad.json", R"({"type":"object","properties":{"a":{"typ":"string"}}})");
   const auto message = [&](const char* file) {
     return param_error([&] { make_stage(extract_type(), {{"schema", std::string(file)}}, folder.context); });
   };
