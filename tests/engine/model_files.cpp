@@ -15,6 +15,11 @@ std::filesystem::path golden_path(std::string_view name) {
   return std::filesystem::path(REELFOLIO_SOURCE_DIR) / "tests" / "golden" / name;
 }
 
+const engine::Tokenizer& golden_tokenizer() {
+  static const engine::Tokenizer tokenizer = engine::Tokenizer::load(golden_path("tokenizer"));
+  return tokenizer;
+}
+
 std::string read_text(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
   if (!file) throw std::runtime_error("open " + path.string());

@@ -8,12 +8,15 @@
 #include <vector>
 
 #include "engine/safetensors.h"
+#include "engine/tokenizer.h"
 #include "tests/support/temp_folder.h"
 
 /// Model directories made on the fly, and what went wrong with them.
 namespace reelfolio::testing {
 
 std::filesystem::path golden_path(std::string_view name);
+/// The tokenizer of the golden tokenizer and chat cases, loaded once.
+const engine::Tokenizer& golden_tokenizer();
 std::string read_text(const std::filesystem::path& path);
 
 /// A tensor of a safetensors file to be written; `bytes` fills up to the shape's size

@@ -16,17 +16,13 @@
 using namespace reelfolio::engine;
 using nlohmann::json;
 using reelfolio::testing::golden_path;
+using reelfolio::testing::golden_tokenizer;
 using reelfolio::testing::model_error;
 using reelfolio::testing::read_text;
 
 namespace {
 
 using Ids = std::vector<TokenId>;
-
-const Tokenizer& tiny() {
-  static const Tokenizer tokenizer = Tokenizer::load(golden_path("tokenizer"));
-  return tokenizer;
-}
 
 const json& golden() {
   static const json cases = json::parse(read_text(golden_path("tokenizer") / "tokenizer_cases.json"));
@@ -35,11 +31,11 @@ const json& golden() {
 
 Ids encode_trusted(const std::string& text) {
   const std::vector<PromptRun> runs = {{text, true}};
-  return tiny().encode(runs);
+  return golden_tokenizer().encode(runs);
 }
 
 std::string stream(const Ids& ids, bool skip_special) {
-  Detokenizer detokenizer(tiny(), skip_special);
+  Detokenizer detokenizer(golden_tokenizer(), skip_special);
   std::string text;
   for (const TokenId id : ids) text += detokenizer.push(id);
   return text + detokenizer.finish();
@@ -47,7 +43,7 @@ std::string stream(const Ids& ids, bool skip_special) {
 
 bool spells_special(const std::string& text) {
   const Ids ids = encode_trusted(text);
-  return std::any_of(ids.begin(), ids.end(), [](TokenId id) { return tiny().is_special(id); });
+  return std::any_of(ids.begin(), ids.end(), [](TokenId id) { return golden_tokenizer().is_special(id); });
 }
 
 /// A text of characters from scripts inside and outside the tiny vocabulary, white space,
@@ -88,7 +84,7 @@ std::string random_text(std::mt19937& random, std::size_t most_parts) {
 
 TEST_CASE("tokenizer: ids of every golden case") {
   REQUIRE(golden()["cases"].size() == 144);
-  REQUIRE(tiny().vocab_size() == golden()["vocab_size"].get<std::size_t>());
+  REQUIRE(golden_tokenizer().vocab_size() == golden()["vocab_size"].get<std::size_t>());
   std::size_t untrusted = 0;
   for (const json& item : golden()["cases"]) {
     const auto text = item["text"].get<std::string>();
@@ -97,7 +93,7 @@ TEST_CASE("tokenizer: ids of every golden case") {
     CHECK(encode_trusted(text) == item["ids"].get<Ids>());
     if (spells_special(text)) continue;
     ++untrusted;
-    CHECK(tiny().encode(text) == item["ids"].get<Ids>());
+    CHECK(golden_tokenizer().encode(text) == item["ids"].get<Ids>());
   }
   CHECK(untrusted > 120);
 }
@@ -106,8 +102,8 @@ TEST_CASE("tokenizer: decoded text of every golden case") {
   for (const json& item : golden()["cases"]) {
     const auto ids = item["ids"].get<Ids>();
     INFO("text: " << item["text"]);
-    CHECK(tiny().decode(ids, false) == item["decoded"].get<std::string>());
-    CHECK(tiny().decode(ids, true) == item["decoded_skip_special"].get<std::string>());
+    CHECK(golden_tokenizer().decode(ids, false) == item["decoded"].get<std::string>());
+    CHECK(golden_tokenizer().decode(ids, true) == item["decoded_skip_special"].get<std::string>());
     CHECK(stream(ids, false) == item["decoded"].get<std::string>());
     CHECK(stream(ids, true) == item["decoded_skip_special"].get<std::string>());
   }
@@ -125,8 +121,9 @@ TEST_CASE("tokenizer: one-shot decoding of every golden prefix of byte tokens") 
     for (std::size_t n = 1; n <= ids.size(); ++n) {
       INFO(item["label"] << ", prefix of " << n);
       const Ids prefix(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(n));
-      CHECK(tiny().decode(prefix, false) == item["prefix_decodes"][n - 1].get<std::string>());
-      CHECK(tiny().decode(prefix, true) == item["prefix_decodes_skip_special"][n - 1].get<std::string>());
+      CHECK(golden_tokenizer().decode(prefix, false) == item["prefix_decodes"][n - 1].get<std::string>());
+      CHECK(golden_tokenizer().decode(prefix, true) ==
+            item["prefix_decodes_skip_special"][n - 1].get<std::string>());
     }
   }
 }
@@ -147,7 +144,7 @@ TEST_CASE("detokenizer: golden byte streams, better than one-shot where a stray 
 
 TEST_CASE("detokenizer: emits a character with its last byte and nothing of it before") {
   const Ids ids = golden()["byte_streams"][0]["ids"].get<Ids>();  // F0 9F 98 80 " o" "k"
-  Detokenizer detokenizer(tiny(), false);
+  Detokenizer detokenizer(golden_tokenizer(), false);
   for (std::size_t i = 0; i < 3; ++i) {
     CHECK(detokenizer.push(ids[i]).empty());
     CHECK(detokenizer.pending());
@@ -159,7 +156,7 @@ TEST_CASE("detokenizer: emits a character with its last byte and nothing of it b
 
 TEST_CASE("detokenizer: finish gives up a cut character, and the object starts afresh") {
   const Ids ids = golden()["byte_streams"][0]["ids"].get<Ids>();
-  Detokenizer detokenizer(tiny(), false);
+  Detokenizer detokenizer(golden_tokenizer(), false);
   detokenizer.push(ids[0]);
   detokenizer.push(ids[1]);
   CHECK(detokenizer.finish() == "\uFFFD\uFFFD");
@@ -169,32 +166,32 @@ TEST_CASE("detokenizer: finish gives up a cut character, and the object starts a
 
 TEST_CASE("detokenizer: ids outside the vocabulary are skipped") {
   CHECK(stream({342, -1, 712, 343, 1 << 30}, false) == "ab");
-  CHECK(tiny().decode(Ids{342, -1, 712, 343, 1 << 30}, false) == "ab");
+  CHECK(golden_tokenizer().decode(Ids{342, -1, 712, 343, 1 << 30}, false) == "ab");
 }
 
 TEST_CASE("tokenizer: untrusted text cannot spell a special token") {
   for (const std::string spelling :
        {"<bos>", "<eos>", "<|turn>", "<turn|>", "<|image|>", "<|think|>", "<|\"|>"}) {
     INFO(spelling);
-    const Ids ids = tiny().encode("a" + spelling + "b");
-    CHECK(std::none_of(ids.begin(), ids.end(), [](TokenId id) { return tiny().is_special(id); }));
-    CHECK(tiny().decode(ids, true) == "a" + spelling + "b");
-    CHECK(encode_trusted(spelling) == Ids{tiny().require_id(spelling)});
+    const Ids ids = golden_tokenizer().encode("a" + spelling + "b");
+    CHECK(std::none_of(ids.begin(), ids.end(), [](TokenId id) { return golden_tokenizer().is_special(id); }));
+    CHECK(golden_tokenizer().decode(ids, true) == "a" + spelling + "b");
+    CHECK(encode_trusted(spelling) == Ids{golden_tokenizer().require_id(spelling)});
   }
 }
 
 TEST_CASE("tokenizer: added tokens that are not special are found in untrusted text") {
-  CHECK(tiny().encode("<table>") == Ids{35});
-  CHECK(tiny().encode("a\n\n\nb") == Ids{342, 30, 343});
-  CHECK(tiny().encode("<mask>") == Ids{4});
+  CHECK(golden_tokenizer().encode("<table>") == Ids{35});
+  CHECK(golden_tokenizer().encode("a\n\n\nb") == Ids{342, 30, 343});
+  CHECK(golden_tokenizer().encode("<mask>") == Ids{4});
 }
 
 TEST_CASE("tokenizer: a special token is found only inside one trusted run") {
-  const auto encode = [](const std::vector<PromptRun>& runs) { return tiny().encode(runs); };
-  const TokenId turn = tiny().require_id("<|turn>");
+  const auto encode = [](const std::vector<PromptRun>& runs) { return golden_tokenizer().encode(runs); };
+  const TokenId turn = golden_tokenizer().require_id("<|turn>");
   CHECK(encode({{"<|turn>", true}, {"x", false}}) == Ids{turn, 365});
   CHECK(encode({{"x", false}, {"<|turn>", true}}) == Ids{365, turn});
-  const Ids as_text = tiny().encode("<|turn>");
+  const Ids as_text = golden_tokenizer().encode("<|turn>");
   CHECK(encode({{"<|tu", false}, {"rn>", true}}) == as_text);
   CHECK(encode({{"<|tu", true}, {"rn>", false}}) == as_text);
   CHECK(encode({{"<|tu", true}, {"", false}, {"rn>", true}}) == as_text);
@@ -207,9 +204,9 @@ TEST_CASE("tokenizer: runs are tokenised as one text") {
   const std::string text = "the end of the day in the end  of\n\nthe day";
   for (std::size_t cut = 0; cut <= text.size(); ++cut) {
     const std::vector<PromptRun> runs = {{text.substr(0, cut), true}, {}, {text.substr(cut), false}};
-    CHECK(tiny().encode(runs) == tiny().encode(text));
+    CHECK(golden_tokenizer().encode(runs) == golden_tokenizer().encode(text));
   }
-  CHECK(tiny().encode(std::vector<PromptRun>{}).empty());
+  CHECK(golden_tokenizer().encode(std::vector<PromptRun>{}).empty());
 }
 
 TEST_CASE("tokenizer: decode(encode(text)) is text, in one piece and streamed, for random valid text") {
@@ -217,18 +214,19 @@ TEST_CASE("tokenizer: decode(encode(text)) is text, in one piece and streamed, f
   for (int i = 0; i < 4000; ++i) {
     const std::string text = random_text(random, 40);
     INFO("round " << i << ": " << text);
-    const Ids ids = tiny().encode(text);
-    REQUIRE(std::none_of(ids.begin(), ids.end(), [](TokenId id) { return tiny().is_special(id); }));
-    REQUIRE(tiny().decode(ids, true) == text);
+    const Ids ids = golden_tokenizer().encode(text);
+    REQUIRE(
+        std::none_of(ids.begin(), ids.end(), [](TokenId id) { return golden_tokenizer().is_special(id); }));
+    REQUIRE(golden_tokenizer().decode(ids, true) == text);
     REQUIRE(stream(ids, true) == text);
-    REQUIRE(tiny().decode(encode_trusted(text), false) == text);
+    REQUIRE(golden_tokenizer().decode(encode_trusted(text), false) == text);
   }
 }
 
 TEST_CASE("detokenizer: pieces are whole characters and at most three bytes are held, for random ids") {
   std::mt19937 random(5);
   for (int i = 0; i < 500; ++i) {
-    Detokenizer detokenizer(tiny(), false);
+    Detokenizer detokenizer(golden_tokenizer(), false);
     std::size_t pushed = 0;
     std::size_t emitted = 0;
     for (int n = 0; n < 200; ++n) {
@@ -236,7 +234,7 @@ TEST_CASE("detokenizer: pieces are whole characters and at most three bytes are 
       const auto id = static_cast<TokenId>(random() % 8 == 0 ? random() % 712 : 39 + random() % 256);
       const std::string text = detokenizer.push(id);
       REQUIRE(is_valid_utf8(text));
-      pushed += tiny().token_bytes(id).size();
+      pushed += golden_tokenizer().token_bytes(id).size();
       emitted += text.size();
       REQUIRE(emitted + 3 >= pushed);
     }
@@ -246,8 +244,8 @@ TEST_CASE("detokenizer: pieces are whole characters and at most three bytes are 
 
 TEST_CASE("tokenizer: invalid UTF-8 is read as one U+FFFD for each maximal part of a character") {
   const auto same = [](const std::string& broken, const std::string& replaced) {
-    CHECK(tiny().encode(broken) == tiny().encode(replaced));
-    CHECK(tiny().decode(tiny().encode(broken), false) == replaced);
+    CHECK(golden_tokenizer().encode(broken) == golden_tokenizer().encode(replaced));
+    CHECK(golden_tokenizer().decode(golden_tokenizer().encode(broken), false) == replaced);
   };
   same("a\xFFz", "a\uFFFDz");
   same("a\x80\x80z", "a\uFFFD\uFFFDz");
@@ -259,7 +257,7 @@ TEST_CASE("tokenizer: invalid UTF-8 is read as one U+FFFD for each maximal part 
   same("\xF4\x90\x80\x80", "\uFFFD\uFFFD\uFFFD\uFFFD");  // above U+10FFFF
   // Halves in two runs stay two mistakes.
   const std::vector<PromptRun> halves = {{"\xC3", false}, {"\xA9", false}};
-  CHECK(tiny().decode(tiny().encode(halves), false) == "\uFFFD\uFFFD");
+  CHECK(golden_tokenizer().decode(golden_tokenizer().encode(halves), false) == "\uFFFD\uFFFD");
 }
 
 TEST_CASE("tokenizer: random bytes encode and decode to valid text") {
@@ -267,8 +265,8 @@ TEST_CASE("tokenizer: random bytes encode and decode to valid text") {
   for (int i = 0; i < 2000; ++i) {
     std::string bytes(random() % 60, '\0');
     for (char& c : bytes) c = static_cast<char>(random() % 256);
-    const Ids ids = tiny().encode(bytes);
-    const std::string decoded = tiny().decode(ids, true);
+    const Ids ids = golden_tokenizer().encode(bytes);
+    const std::string decoded = golden_tokenizer().decode(ids, true);
     REQUIRE(is_valid_utf8(decoded));
     // U+2581 aside, whose three bytes random bytes hardly form.
     REQUIRE(decoded == replace_invalid_utf8(bytes));
@@ -276,20 +274,20 @@ TEST_CASE("tokenizer: random bytes encode and decode to valid text") {
 }
 
 TEST_CASE("tokenizer: U+2581 comes back as a space, and a literal <0x41> as itself") {
-  CHECK(tiny().decode(tiny().encode("a\u2581b"), false) == "a b");
-  CHECK(tiny().encode("a\u2581b") == tiny().encode("a b"));
-  CHECK(tiny().decode(tiny().encode("<0x41>"), false) == "<0x41>");
-  CHECK(tiny().encode("<0x41>").size() > 1);
+  CHECK(golden_tokenizer().decode(golden_tokenizer().encode("a\u2581b"), false) == "a b");
+  CHECK(golden_tokenizer().encode("a\u2581b") == golden_tokenizer().encode("a b"));
+  CHECK(golden_tokenizer().decode(golden_tokenizer().encode("<0x41>"), false) == "<0x41>");
+  CHECK(golden_tokenizer().encode("<0x41>").size() > 1);
 }
 
 TEST_CASE("tokenizer: a megabyte of one letter takes a moment") {
   // Quadratic merging would take minutes here.
   const std::string zeros(1 << 20, '0');
-  const Ids ids = tiny().encode(zeros);
+  const Ids ids = golden_tokenizer().encode(zeros);
   CHECK(ids.size() == zeros.size() / 2);
   std::string the;
   while (the.size() < zeros.size()) the += "the";
-  CHECK(tiny().decode(tiny().encode(the), false) == the);
+  CHECK(golden_tokenizer().decode(golden_tokenizer().encode(the), false) == the);
 }
 
 TEST_CASE("tokenizer: the scan for short words and the heap for long ones agree") {
@@ -298,32 +296,33 @@ TEST_CASE("tokenizer: the scan for short words and the heap for long ones agree"
   for (int i = 0; i < 300; ++i) {
     std::string word;
     for (int n = 0; n < 400; ++n) word += "ther, in"[random() % 8];
-    const Ids whole = tiny().encode(word);
+    const Ids whole = golden_tokenizer().encode(word);
     // A newline token is never merged, so pieces between newlines are words of their own.
     std::string cut;
     Ids expected;
     for (std::size_t at = 0; at < word.size(); at += 40) {
       const std::string part = word.substr(at, 40);
       cut += part + "\n";
-      for (const TokenId id : tiny().encode(part)) expected.push_back(id);
+      for (const TokenId id : golden_tokenizer().encode(part)) expected.push_back(id);
       expected.push_back(28);
     }
-    REQUIRE(tiny().encode(cut) == expected);
-    REQUIRE(tiny().decode(whole, false) == word);
+    REQUIRE(golden_tokenizer().encode(cut) == expected);
+    REQUIRE(golden_tokenizer().decode(whole, false) == word);
   }
 }
 
 TEST_CASE("tokenizer: threads share one object") {
   const std::string text =
       "The answer to the question is in the second paragraph of the document \U0001F600.";
-  const Ids expected = tiny().encode(text);
+  const Ids expected = golden_tokenizer().encode(text);
   std::vector<int> wrong(4, 0);
   {
     std::vector<std::jthread> threads;
     for (int& count : wrong) {
       threads.emplace_back([&] {
         for (int i = 0; i < 200; ++i)
-          count += tiny().encode(text) != expected || tiny().decode(expected, true) != text;
+          count += golden_tokenizer().encode(text) != expected ||
+                   golden_tokenizer().decode(expected, true) != text;
       });
     }
   }
@@ -336,10 +335,10 @@ TEST_CASE("tokenizer: both spellings of merges give the same ids") {
     merge = merge[0].get<std::string>() + " " + merge[1].get<std::string>();
   }
   const Tokenizer strings = Tokenizer::parse(file.dump());
-  CHECK(strings.num_merges() == tiny().num_merges());
+  CHECK(strings.num_merges() == golden_tokenizer().num_merges());
   for (const json& item : golden()["cases"]) {
     const auto text = item["text"].get<std::string>();
-    CHECK(strings.encode(text) == tiny().encode(text));
+    CHECK(strings.encode(text) == golden_tokenizer().encode(text));
   }
 }
 
@@ -403,18 +402,19 @@ TEST_CASE("tokenizer: corrupt and foreign files are refused by name") {
 }
 
 TEST_CASE("tokenizer: look-ups by id and by piece") {
-  CHECK(tiny().id("<bos>") == TokenId{2});
-  CHECK_FALSE(tiny().id("no such piece").has_value());
-  CHECK(tiny().piece(547) == "\u2581the");
-  CHECK(tiny().token_bytes(547) == " the");
-  CHECK(tiny().token_bytes(104) == "A");
-  CHECK(tiny().is_byte(104));
-  CHECK_FALSE(tiny().is_byte(547));
-  CHECK(tiny().piece(-1).empty());
-  CHECK(tiny().piece(712).empty());
-  CHECK_FALSE(tiny().is_special(712));
-  CHECK(tiny().num_merges() == 172);
-  CHECK(tiny().num_added_tokens() == 39);
-  CHECK(tiny().num_special_tokens() == 23);
-  CHECK(model_error([] { tiny().require_id("<gone>"); }) == "tokenizer.json: piece '<gone>' is missing");
+  CHECK(golden_tokenizer().id("<bos>") == TokenId{2});
+  CHECK_FALSE(golden_tokenizer().id("no such piece").has_value());
+  CHECK(golden_tokenizer().piece(547) == "\u2581the");
+  CHECK(golden_tokenizer().token_bytes(547) == " the");
+  CHECK(golden_tokenizer().token_bytes(104) == "A");
+  CHECK(golden_tokenizer().is_byte(104));
+  CHECK_FALSE(golden_tokenizer().is_byte(547));
+  CHECK(golden_tokenizer().piece(-1).empty());
+  CHECK(golden_tokenizer().piece(712).empty());
+  CHECK_FALSE(golden_tokenizer().is_special(712));
+  CHECK(golden_tokenizer().num_merges() == 172);
+  CHECK(golden_tokenizer().num_added_tokens() == 39);
+  CHECK(golden_tokenizer().num_special_tokens() == 23);
+  CHECK(model_error([] { golden_tokenizer().require_id("<gone>"); }) ==
+        "tokenizer.json: piece '<gone>' is missing");
 }
