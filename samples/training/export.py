@@ -1,21 +1,24 @@
 """Writes samples/model from a checkpoint.
 
-    export.py --work DIR --out samples/model [--random]
+    export.py --work DIR --out samples/model [--random] [--heads tower.pt pages.pt]
 
-Sets clip bounds from what the vision tower shows on held-out frames, a margin outside
+Sets clip bounds from what the vision tower shows on held-out frames and pages, a margin outside
 everything seen, so that they clip nothing on material of this kind. --random ignores
-the checkpoint and writes random weights.
+the checkpoint and writes random weights. --heads keeps beside these scripts what the named checkpoints have of the
+heads of the tower and the table of codes, so that training can go on from the model directory.
 """
 import argparse
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
 import batches
+import material
 import model as sample_model
-import train
+from training_loop import KEPT_HEADS
 
 
 def weights_of(path):
@@ -24,11 +27,23 @@ def weights_of(path):
     return state.get("average", state["model"])
 
 
+def keep_heads(paths):
+    """Later paths win."""
+    kept = {}
+    for path in paths:
+        state = torch.load(path, weights_only=True)
+        for module in ("heads", "text_heads", "text_codebook"):
+            kept |= {f"{module}/{k}": v.to(torch.bfloat16).contiguous() for k, v in state.get(module, {}).items()}
+    save_file(kept, KEPT_HEADS)
+    KEPT_HEADS.chmod(0o644)
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--work", type=Path, required=True)
     p.add_argument("--out", type=Path, required=True)
     p.add_argument("--checkpoint", default="joint.pt")
+    p.add_argument("--heads", nargs="*", default=[], help="checkpoints in --work")
     p.add_argument("--random", action="store_true")
     args = p.parse_args()
     torch.set_num_threads(1)
@@ -39,10 +54,14 @@ def main():
         model.tie_weights()
     seen, rng = [], np.random.default_rng(5)
     for h, w in batches.GRIDS:
-        images = train.batch_of_scenes(rng, (h, w), 8, questions=1, held_out=True)[0].images
-        seen.append({"pixel_values": batches.patches_of(images), "image_position_ids": batches.grid_positions(h, w).expand(8, -1, -1)})
+        seen.append(((h, w), material.batch_of_scenes(rng, (h, w), 8, questions=1, held_out=True)[0].images))
+    for _ in range(4):
+        seen.append((material.Pages.size, material.Pages(rng, 3, held_out=True).images))
+    seen = [{"pixel_values": batches.patches_of(images), "image_position_ids": batches.grid_positions(*size).expand(len(images), -1, -1)} for size, images in seen]
     sample_model.set_clip_bounds(model, sample_model.observe_bounds(model, seen))
     sample_model.save_directory(args.out, model, tok)
+    if args.heads:
+        keep_heads([args.work / name for name in args.heads])
 
 
 if __name__ == "__main__":

@@ -26,8 +26,7 @@ def linear(x, weight):
 
 
 def attention_weights(q, k, mask=None):
-    """Softmax with scale 1 of [B, heads, n, d] and [B, heads, m, d]; `mask` is true where a key is visible. Plain products: PyTorch's
-    fused kernel is slower on a CPU, forwards and backwards."""
+    """Softmax with scale 1 of [B, heads, n, d] and [B, heads, m, d]; `mask` is true where a key is visible."""
     scores = (q.to(BF16) @ k.to(BF16).transpose(-1, -2)).float()
     if mask is not None:
         scores = scores.masked_fill(~mask, -torch.inf)
@@ -35,6 +34,9 @@ def attention_weights(q, k, mask=None):
 
 
 def attention(q, k, v, mask=None):
+    """Plain products in bf16, for which PyTorch's fused kernel is slower, forwards and backwards; in f32 it takes half the time."""
+    if BF16 == torch.float32:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
     return attention_weights(q, k, mask).to(BF16) @ v.to(BF16)
 
 
@@ -180,10 +182,13 @@ def decoder(model, ids, soft, soft_at, positions, masks, keep, wanted=None, look
             k, v = (t.transpose(1, 2).repeat_interleave(nq // nk, 1) for t in (k, v))
             shared[kind] = (k, v)
         k, v = shared[kind]
-        weights = attention_weights(q, k, masks[kind][:, :, start:])
+        mask = masks[kind][:, :, start:]
         if looks is not None and kind == "full_attention":
+            weights = attention_weights(q, k, mask)
             looks.append(weights[:, 0, keep - start:])
-        o = weights.to(BF16) @ v.to(BF16)
+            o = weights.to(BF16) @ v.to(BF16)
+        else:
+            o = attention(q, k, v, mask)
         o = linear(o.transpose(1, 2).reshape(B, T, nq * hd), a.o_proj.weight)
         x = x + norm(o, layer.post_attention_layernorm.weight)
         x = text_tail(x, ple[:, :, i], text_weights(layer))

@@ -1,9 +1,11 @@
 """Muon for weight matrices (orthogonalised momentum; Jordan et al. 2024), AdamW for the rest.
 
-Matrices of one shape are orthogonalised together, in bf16. Embedding tables, the position
+Matrices of one shape are orthogonalised together, in bf16 where the processor multiplies it. Embedding tables, the position
 table, norms and scalars go to AdamW.
 """
 import torch
+
+import forward
 
 # Not matrices in Muon's sense: rows are looked up, or the layer maps raw pixels.
 LOOKED_UP = ("embed_tokens", "embed_tokens_per_layer", "position_embedding_table", "input_proj")
@@ -11,7 +13,7 @@ LOOKED_UP = ("embed_tokens", "embed_tokens_per_layer", "position_embedding_table
 
 def orthogonal(g, steps=5):
     """[k, m, n] -> nearest semi-orthogonal matrices, roughly, by a quintic Newton-Schulz iteration."""
-    x = g.to(torch.bfloat16)
+    x = g.to(forward.BF16)
     wide = x.shape[1] > x.shape[2]
     x = x.transpose(1, 2) if wide else x
     x = x / (x.float().flatten(1).norm(dim=1)[:, None, None] + 1e-7).to(x.dtype)

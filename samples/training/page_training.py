@@ -18,7 +18,7 @@ import invoice_text
 import material
 from codebooks import fit_projection, new_text_codebook
 from optimiser import Optimiser
-from training_loop import Average, Log, answer_loss, answers, restore, save, schedule
+from training_loop import Average, Log, answer_loss, answers, restore, save, steps_of
 
 PROBE_EVERY, PROBED_PAGES = 100, 48
 
@@ -121,7 +121,7 @@ def train_pages(args, model, tok):
     held = PageShelf(core.vision_tower if args.codes_share < 1 else None, held_out=True)
     held.add(np.random.default_rng(98), PROBED_PAGES)
     means = {}
-    for step in range(start, args.steps):
+    for step, rate, last in steps_of(args, start):
         rng = np.random.default_rng((args.seed, 7, step))
         kind = "frame" if rng.random() < args.frames_share else "code" if rng.random() < args.codes_share else "page"
         if kind == "frame":
@@ -136,7 +136,7 @@ def train_pages(args, model, tok):
             shares.append(away.detach())
             loss = loss + args.guide * away
         loss.backward()
-        opt.step(schedule(step, args.steps))
+        opt.step(rate)
         average.step()
         now = np.array([float(loss.detach()), *map(float, shares)])
         means[kind] = now if kind not in means else 0.95 * means[kind] + 0.05 * now
@@ -144,5 +144,5 @@ def train_pages(args, model, tok):
             log(step=step + 1, **{k: [round(float(x), 4) for x in v] for k, v in means.items()})
         if step % PROBE_EVERY == PROBE_EVERY - 1:
             log(step=step + 1, held_out=probe(model, text, held, book))
-        if step % 50 == 49 or step + 1 == args.steps:
+        if step % 50 == 49 or last:
             save(path, model=core.state_dict(), average=average.values, text_codebook=book.state_dict(), opt=opt.state_dict(), step=step + 1)

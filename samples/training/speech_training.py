@@ -13,7 +13,7 @@ import batches
 import forward
 import speech
 from optimiser import Optimiser
-from training_loop import Average, Log, answer_loss, answers, restore, save, schedule
+from training_loop import Average, Log, answer_loss, answers, restore, save, steps_of
 
 LETTERS = " abcdefghijklmnopqrstuvwxyz"
 
@@ -68,7 +68,7 @@ def train_speech(args, model, tok, frame_shelves):
         restore(args.begin, None, averaged=True, model=core)
     average = Average.resumed(core, args.average, path, start)
     extractor, means = Gemma4AudioFeatureExtractor(), {}
-    for step in range(start, args.steps):
+    for step, rate, last in steps_of(args, start):
         rng = np.random.default_rng((args.seed, 6, step))
         frame = step >= args.letters_only and rng.random() < args.frames_share
         if frame:
@@ -84,12 +84,12 @@ def train_speech(args, model, tok, frame_shelves):
                 said, right, _ = answer_loss(*answers(model, embed_audio(model, heard), len(text.front_audio), *packed))
                 loss = said + args.dense * loss
         loss.backward()
-        opt.step(schedule(step, args.steps))
+        opt.step(rate)
         average.step()
         kind = "frame" if frame else "speech"
         now = np.array([float(loss.detach()), float(right), float(others)])
         means[kind] = now if kind not in means else 0.95 * means[kind] + 0.05 * now
         if step % 10 == 9:
             log(step=step + 1, **{k: [round(float(x), 4) for x in v] for k, v in means.items()})
-        if step % 50 == 49 or step + 1 == args.steps:
+        if step % 50 == 49 or last:
             save(path, model=core.state_dict(), average=average.values, head=head.state_dict(), opt=opt.state_dict(), step=step + 1)

@@ -27,7 +27,7 @@ import speech_training
 from codebooks import fit_projection, new_codebook
 from material import Made, PageCrops, batch_of_scatter, batch_of_scenes, frame_shelves
 from optimiser import Optimiser
-from training_loop import Average, Log, answer_loss, answers, restore, save, schedule
+from training_loop import Average, Log, answer_loss, answers, restore, save, steps_of
 
 HERE = Path(__file__).resolve().parent
 
@@ -104,7 +104,7 @@ def train_tower(args, model, tok):
         if not path.exists():
             restore(args.begin, None, averaged=True, model=model.model, heads=heads, text_heads=text_heads)
     log, size, means = Log(path.with_suffix(".log")), (192, 240), {}
-    for step in range(start, args.steps):
+    for step, rate, last in steps_of(args, start):
         rng = np.random.default_rng((args.seed, 1, step))
         kind = "crop"
         if step >= args.pages_from and step % 4 != 0:
@@ -127,12 +127,12 @@ def train_tower(args, model, tok):
             away = (forward.norm(pooled) - held).pow(2).mean()
             loss, right = loss + args.keep * away, right[:2] + [away.detach()]
         loss.backward()
-        opt.step(schedule(step, args.steps))
+        opt.step(rate)
         now = np.array([float(loss.detach()), *map(float, right)])
         means[kind] = now if kind not in means else 0.9 * means[kind] + 0.1 * now
         if step % 20 == 19:
             log(step=step + 1, **{k: [round(float(x), 3) for x in v] for k, v in means.items()})
-        if step % 50 == 49 or step + 1 == args.steps:
+        if step % 50 == 49 or last:
             save(path, tower=tower.state_dict(), heads=heads.state_dict(), text_heads=text_heads.state_dict(), opt=opt.state_dict(), step=step + 1)
 
 
@@ -148,18 +148,18 @@ def train_decoder(args, model, tok):
     path = args.work / "decoder.pt"
     start = restore(path, opt, lm=lm, codebook=codebook)
     log, means, at = Log(args.work / "decoder.log"), None, len(text.front)
-    for step in range(start, args.steps):
+    for step, rate, last in steps_of(args, start):
         rng = np.random.default_rng((args.seed, 2, step))
         made, packed = decoder_batch(args, text, rng, batches.GRIDS[step % len(batches.GRIDS)], draw=False)
         code = made.codes()
         loss, first, others = answer_loss(*answers(model, codebook(code + torch.randn_like(code) * args.code_noise), at, *packed))
         loss.backward()
-        opt.step(schedule(step, args.steps))
+        opt.step(rate)
         now = np.array([float(loss.detach()), float(first), float(others)])
         means = now if means is None else 0.95 * means + 0.05 * now
         if step % 20 == 19:
             log(step=step + 1, frame=[round(float(x), 4) for x in means])
-        if step % 50 == 49 or step + 1 == args.steps:
+        if step % 50 == 49 or last:
             save(path, lm=lm.state_dict(), codebook=codebook.state_dict(), opt=opt.state_dict(), step=step + 1)
 
 
@@ -191,7 +191,7 @@ def train_joint(args, model, tok):
         first_joint(args, model, heads, log)
     average = Average.resumed(core, args.average, path, start)
     shelves, means, at = frame_shelves(core.vision_tower), None, len(text.front)
-    for step in range(start, args.steps):
+    for step, rate, last in steps_of(args, start):
         rng = np.random.default_rng((args.seed, 4, step))
         size = batches.GRIDS[(0, 1, 0, 2, 0, 3)[step % 6]]
         if args.fixed_tower:
@@ -203,13 +203,13 @@ def train_joint(args, model, tok):
             dense, *right = heads(pooled, patches, made)
         loss, first, others = answer_loss(*answers(model, forward.embed_vision(model, pooled), at, *packed))
         (loss + args.dense * dense).backward()
-        opt.step(schedule(step, args.steps))
+        opt.step(rate)
         average.step()
         now = np.array([float(loss.detach()), float(first), float(others), *map(float, right[:1])])
         means = now if means is None else 0.95 * means + 0.05 * now
         if step % 10 == 9:
             log(step=step + 1, frame=[round(float(x), 4) for x in means])
-        if step % 50 == 49 or step + 1 == args.steps:
+        if step % 50 == 49 or last:
             save(path, model=core.state_dict(), average=average.values, heads=heads.state_dict(), opt=opt.state_dict(), step=step + 1)
 
 
@@ -218,6 +218,7 @@ def main():
     p.add_argument("phase", choices=("tower", "decoder", "joint", "pages", "speech"))
     p.add_argument("--work", type=Path, required=True, help="folder of checkpoints and logs")
     p.add_argument("--steps", type=int, default=3000)
+    p.add_argument("--minutes", type=float, help="ends after so much wall-clock time if that is before --steps, with learning rates that fall in time")
     p.add_argument("--batch", type=int, default=32)
     p.add_argument("--lr", type=float, default=0.02, help="of weight matrices")
     p.add_argument("--other-lr", type=float, default=3e-3, help="of tables and norms")

@@ -15,9 +15,20 @@ import forward
 KEPT_HEADS = Path(__file__).resolve().parent / "heads.safetensors"
 
 
-def schedule(step, steps, warm_up=60):
-    """Linear warm-up, constant, linear fall over the last 40 %."""
-    return min(1.0, (step + 1) / warm_up, max(0.02, (steps - step) / (0.4 * steps)))
+def steps_of(args, start, warm_up=60):
+    """(step, rate, last) from `start` on: learning rates rise over `warm_up` steps, stay, and fall over the last 40 % of the way to
+    args.steps, or of args.minutes from now on where that end comes first."""
+    began = time.time()
+    for step in range(start, args.steps):
+        # What is left of the way after this step, of 1.
+        left = (args.steps - step) / args.steps
+        over = False
+        if args.minutes is not None:
+            seconds = 60 * args.minutes - (time.time() - began)
+            left, over = min(left, seconds / (60 * args.minutes)) if seconds > 0 else 0.0, seconds <= 0
+        yield step, min(1.0, (step + 1) / warm_up, max(0.02, left / 0.4)), over or step + 1 == args.steps
+        if over:
+            return
 
 
 class Average:

@@ -5,6 +5,7 @@ samples/training/README.md; exits with 77 (skipped) where those are missing.
 """
 import sys
 import unittest
+from argparse import Namespace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,7 +24,7 @@ try:
     import material
     import model as sample_model
     import page_training
-    from training_loop import answers, restore
+    from training_loop import answers, restore, steps_of
 except ImportError as error:
     print(f"skipped: {error}")
     sys.exit(77)
@@ -90,6 +91,20 @@ class Traces(unittest.TestCase):
         self.assertEqual(TOKENIZER.encode(answer, add_special_tokens=False).tokens[-2:], ["4", "7"])
         self.assertEqual(read_from[-3:].tolist(), [[5, -1, -1, -1], [6, -1, -1, -1], [-1] * 4])
         self.assertTrue((read_from[:-3] == -1).all())
+
+
+class Steps(unittest.TestCase):
+    def test_rates_rise_stay_and_fall_and_the_last_step_says_so(self):
+        made = list(steps_of(Namespace(steps=1000, minutes=None), 400))
+        self.assertEqual([s for s, _, _ in made], list(range(400, 1000)))
+        self.assertEqual([s for s, _, last in made if last], [999])
+        rates = {s: rate for s, rate, _ in made}
+        self.assertEqual([rates[400], rates[600]], [1.0, 1.0])
+        self.assertAlmostEqual(rates[800], 0.5)
+        self.assertAlmostEqual(next(steps_of(Namespace(steps=1000, minutes=None), 0))[1], 1 / 60)
+
+    def test_time_that_is_over_ends_a_run_with_one_last_step_at_the_lowest_rate(self):
+        self.assertEqual(list(steps_of(Namespace(steps=1000, minutes=0.0), 400)), [(400, 0.02, True)])
 
 
 class Attention(unittest.TestCase):
