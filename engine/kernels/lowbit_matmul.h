@@ -41,8 +41,9 @@ void lowbit_matmul_avx2(const LowBitArgs& args);
 void lowbit_matmul_avx512vnni(const LowBitArgs& args);
 
 /// Writes the levels of blocks [first_block, last_block), both multiples of 16, in the int8
-/// layout of engine/quant/packed_matrix.h (groups * 2 tiles a row of tiles), so that oneDNN
-/// can multiply many rows by them. Reads bits, groups, codes, multipliers and levels.
+/// layout of engine/quant/packed_matrix.h (groups * 2 tiles a row of tiles), so that many rows can be
+/// multiplied by them. Reads bits, groups, codes, multipliers and levels.
+void lowbit_expand_avx2(const LowBitArgs& args, std::int8_t* tiles);
 void lowbit_expand_avx512vnni(const LowBitArgs& args, std::int8_t* tiles);
 
 }  // namespace reelfolio::engine::kernels

@@ -76,7 +76,54 @@ void all_rows(const LowBitArgs& a) {
   }
 }
 
+template <int Bits>
+void expand(const LowBitArgs& a, std::int8_t* tiles) {
+  constexpr int kFields = 8 / Bits;
+  constexpr int kChunks = 128 / (16 * kFields);
+  const __m256i nibble = _mm256_set1_epi8(0x0F);
+  for (std::size_t block = a.first_block; block < a.last_block; ++block) {
+    const std::size_t n = (block - a.first_block) * 4;
+    std::int8_t* rows = tiles + n / 64 * a.groups * 2 * 4096 + n % 64 * 4;
+    for (std::size_t g = 0; g < a.groups; ++g) {
+      const std::uint8_t* multipliers = a.multipliers + (block * a.groups + g) * 4;
+      const std::uint8_t* codes = a.codes + (block * a.groups + g) * kChunks * 64;
+      const __m256i tables[2] = {two_tables(a, multipliers), two_tables(a, multipliers + 2)};
+      for (int c = 0; c < kChunks; ++c) {
+        __m256i packed[2];
+        for (int h = 0; h < 2; ++h) {
+          packed[h] = _mm256_load_si256(reinterpret_cast<const __m256i*>(codes + c * 64 + h * 32));
+        }
+        for (int j = 0; j < kFields; ++j) {
+          __m128i row[4];
+          for (int h = 0; h < 2; ++h) {
+            const __m256i levels = _mm256_shuffle_epi8(tables[h], _mm256_and_si256(packed[h], nibble));
+            packed[h] = _mm256_srli_epi16(packed[h], Bits);
+            row[2 * h] = _mm256_castsi256_si128(levels);
+            row[2 * h + 1] = _mm256_extracti128_si256(levels, 1);
+          }
+          // From 4 rows of 4 quads of inputs to 4 quads of 4 rows: the order inside a tile.
+          const __m128i low01 = _mm_unpacklo_epi32(row[0], row[1]);
+          const __m128i low23 = _mm_unpacklo_epi32(row[2], row[3]);
+          const __m128i high01 = _mm_unpackhi_epi32(row[0], row[1]);
+          const __m128i high23 = _mm_unpackhi_epi32(row[2], row[3]);
+          const std::size_t quad = g * 32 + (c * kFields + j) * 4;
+          std::int8_t* target = rows + quad / 16 * 4096 + quad % 16 * 256;
+          const __m128i quads[4] = {_mm_unpacklo_epi64(low01, low23), _mm_unpackhi_epi64(low01, low23),
+                                    _mm_unpacklo_epi64(high01, high23), _mm_unpackhi_epi64(high01, high23)};
+          for (int q = 0; q < 4; ++q) {
+            _mm_storeu_si128(reinterpret_cast<__m128i*>(target + q * 256), quads[q]);
+          }
+        }
+      }
+    }
+  }
+}
+
 }  // namespace
+
+void lowbit_expand_avx2(const LowBitArgs& args, std::int8_t* tiles) {
+  args.bits == 4 ? expand<4>(args, tiles) : expand<2>(args, tiles);
+}
 
 void lowbit_matmul_avx2(const LowBitArgs& args) {
   args.bits == 4 ? all_rows<4>(args) : all_rows<2>(args);

@@ -25,7 +25,7 @@ constexpr QuantKernels kKernels[] = {
 #if defined(__x86_64__)
     {"avx512", has_avx512vnni, lowbit_matmul_avx512vnni, lowbit_expand_avx512vnni, int8_matmul_avx512vnni,
      round_row_avx512},
-    {"avx2", has_avx2, lowbit_matmul_avx2, nullptr, int8_matmul_avx2, round_row_avx2},
+    {"avx2", has_avx2, lowbit_matmul_avx2, lowbit_expand_avx2, int8_matmul_avx2, round_row_avx2},
 #endif
     {"ref", always, lowbit_matmul_ref, nullptr, int8_matmul_ref, round_row_ref},
 };
