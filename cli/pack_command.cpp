@@ -41,7 +41,8 @@ ExitCode pack_command(const PackFlags& flags) {
   PackProgressLines progress(console);
   try {
     engine::pack_model(
-        flags.source, flags.output, engine::ops::find_weight_type(flags.weights).value(),
+        flags.source, flags.output,
+        {engine::ops::find_weight_type(flags.weights).value(), flags.per_layer_table == "int8"},
         [&progress](std::size_t done, std::size_t total) { progress(done, total); }, interrupts.token());
   } catch (const engine::PackCancelled&) {
     return interrupts.exit_code();

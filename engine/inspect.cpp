@@ -8,8 +8,10 @@
 #include <utility>
 
 #include "engine/audio/audio_tensors.h"
+#include "engine/embedding_table.h"
 #include "engine/error.h"
 #include "engine/fingerprint.h"
+#include "engine/packed_checksums.h"
 #include "engine/packed_model.h"
 #include "engine/safetensors.h"
 #include "engine/tokenizer.h"
@@ -132,7 +134,7 @@ class ExpectedTensors {
 
 std::string part_of(std::string_view name) {
   if (name == kEmbedTokens) return "token embedding";
-  if (name == kPerLayerTable) return "per-layer embedding";
+  if (name.substr(0, name.find('#')) == kPerLayerTable) return "per-layer embedding";
   if (starts_with(name, kTextPrefix)) return "decoder layers";
   if (starts_with(name, kVisionPrefix) || starts_with(name, "model.embed_vision.")) return "vision tower";
   if (starts_with(name, audio::kTowerPrefix) || starts_with(name, "model.embed_audio."))
@@ -164,22 +166,34 @@ KnownNames compare_packed(const Checkpoint& checkpoint, const ModelConfig& confi
   KnownNames replaced;
   for (const MatrixSpec& spec : model_matrices(config, *result.packed)) {
     known.insert(spec.key);
-    known.insert(checksum_key(spec));
     // The table of the logits is packed beside the one for look-ups.
     const bool beside = spec.tensor == kEmbedTokens;
     if (!beside) replaced.insert(spec.tensor);
-    for (const std::string& name : {spec.key, checksum_key(spec)}) {
-      if (checkpoint.find(name) == nullptr) result.missing.push_back(name);
-    }
     const TensorView* matrix = checkpoint.find(spec.key);
     const std::size_t bytes = packed_shape(spec).total_bytes();
-    if (matrix != nullptr && matrix->bytes.size() != bytes) {
+    if (matrix == nullptr) {
+      result.missing.push_back(spec.key);
+    } else if (matrix->bytes.size() != bytes) {
       result.misshapen.push_back(matrix->file + ": matrix '" + matrix->name + "' has " +
                                  std::to_string(matrix->bytes.size()) + " bytes, expected " +
                                  std::to_string(bytes));
     }
-    (spec.part == PackedPart::audio_tower ? result.audio_memory_packed_bytes : result.memory_packed_bytes) +=
-        bytes;
+    const bool audio = packed_part(spec.key) == PackedPart::audio_tower;
+    (audio ? result.audio_memory_packed_bytes : result.memory_packed_bytes) += bytes;
+  }
+  known.insert(std::string(kChecksumsName));
+  const std::string table(kPerLayerTable);
+  if (const TensorView* int8 = checkpoint.find(int8_table_name(table))) {
+    known.insert(int8->name);
+    replaced.insert(table);
+    const std::size_t group = config.text.hidden_size_per_layer_input;
+    const std::vector<std::size_t> shape{config.text.vocab_size_per_layer_input,
+                                         int8_table_row_bytes(config.text.num_hidden_layers * group, group)};
+    if (int8->shape != shape || int8->dtype != DType::u8) {
+      result.misshapen.push_back(int8->file + ": tensor '" + int8->name + "' is " +
+                                 std::string(dtype_name(int8->dtype)) + " " + shape_text(int8->shape) +
+                                 ", expected U8 " + shape_text(shape));
+    }
   }
   return replaced;
 }
@@ -318,6 +332,12 @@ ModelInspection inspect_model(const std::filesystem::path& dir) {
       add_to(result.total, tensor);
     }
     if (result.config) compare(checkpoint, *result.config, result);
+    attempt([&] {
+      if (!packed_weights(checkpoint)) return;
+      for (std::string& complaint : packed_model_damage(checkpoint)) {
+        result.problems.push_back(std::move(complaint));
+      }
+    });
     result.fingerprint = model_fingerprint(dir, checkpoint);
   });
   return result;

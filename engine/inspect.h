@@ -68,7 +68,8 @@ struct ModelInspection {
   bool usable() const { return problems.empty() && missing.empty() && misshapen.empty(); }
 };
 
-/// Reads headers and settings; never throws ModelError, but reports.
+/// Reads headers and settings, and in a packed directory everything, to compare it with its checksums; never
+/// throws ModelError, but reports.
 ModelInspection inspect_model(const std::filesystem::path& dir);
 
 /// For people: lines of "name   value", at most `most_names` names of each list.

@@ -1,7 +1,6 @@
 #include "engine/packed_model.h"
 
 #include <fcntl.h>
-#include <openssl/evp.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,8 +11,10 @@
 #include <utility>
 
 #include "engine/audio/audio_tensors.h"
+#include "engine/embedding_table.h"
 #include "engine/error.h"
 #include "engine/ops/gather.h"
+#include "engine/packed_checksums.h"
 #include "engine/weights.h"
 
 namespace reelfolio::engine {
@@ -24,9 +25,15 @@ constexpr std::string_view kFileName = "packed.safetensors";
 constexpr std::string_view kVersionKey = "reelfolio.packed";
 constexpr std::string_view kWeightsKey = "reelfolio.weights";
 /// Counts changes of the format: the layouts of quant/, the rotation's signs, the keys.
-constexpr std::string_view kVersion = "2";
-constexpr std::string_view kChecksumSuffix = "#sha256";
-constexpr std::size_t kPackedAlignment = 64;
+constexpr std::string_view kVersion = "3";
+constexpr std::size_t kMatrixAlignment = 64;
+/// Pages of the mapping and blocks of checksums begin together.
+constexpr std::size_t kDataAlignment = 4096;
+/// Bytes of a table that are converted or copied at a time.
+constexpr std::size_t kPieceBytes = std::size_t{32} << 20;
+
+const std::string kEmbedTable = "model.language_model.embed_tokens.weight";
+const std::string kPerLayerEmbedTable = "model.language_model.embed_tokens_per_layer.weight";
 
 /// Beside the tensors, what a model directory needs to be used.
 constexpr std::string_view kCopiedFiles[] = {"config.json",
@@ -38,18 +45,6 @@ constexpr std::string_view kCopiedFiles[] = {"config.json",
                                              "chat_template.jinja",
                                              "chat_template.json",
                                              "special_tokens_map.json"};
-
-using Digest = std::array<std::byte, 32>;
-
-Digest sha256(std::span<const std::byte> bytes) {
-  Digest digest{};
-  std::size_t length = digest.size();
-  if (EVP_Q_digest(nullptr, "SHA256", nullptr, bytes.data(), bytes.size(),
-                   reinterpret_cast<unsigned char*>(digest.data()), &length) != 1) {
-    throw std::runtime_error("SHA-256 is not available");
-  }
-  return digest;
-}
 
 std::string errno_text() {
   return std::strerror(errno);
@@ -68,6 +63,13 @@ class OutputFile {
   OutputFile(const OutputFile&) = delete;
   OutputFile& operator=(const OutputFile&) = delete;
 
+  /// Data that the checksums cover.
+  void write_summed(std::span<const std::byte> bytes) {
+    checksums_.add(bytes);
+    write(bytes);
+  }
+  std::vector<std::uint32_t> checksums() { return checksums_.finish(); }
+
   void write(std::span<const std::byte> bytes) {
     while (!bytes.empty()) {
       // Pieces small enough that a full disk is noticed while there is still something to say.
@@ -85,6 +87,7 @@ class OutputFile {
  private:
   std::filesystem::path path_;
   int fd_;
+  ChecksumWriter checksums_;
 };
 
 void sync_folder(const std::filesystem::path& folder) {
@@ -115,7 +118,7 @@ std::string header_text(const std::vector<Entry>& entries, ops::WeightType weigh
   std::string text = header.dump();
   // Spaces up to where the first matrix may start, counted from the front of the file.
   constexpr std::size_t kLengthBytes = 8;
-  text.append((kPackedAlignment - (kLengthBytes + text.size()) % kPackedAlignment) % kPackedAlignment, ' ');
+  text.append((kDataAlignment - (kLengthBytes + text.size()) % kDataAlignment) % kDataAlignment, ' ');
   return text;
 }
 
@@ -127,6 +130,44 @@ quant::PackedBuffer pack_spec(const Checkpoint& checkpoint, const MatrixSpec& sp
       });
   checkpoint.release(tensor);
   return buffer;
+}
+
+/// Some rows of a tensor, or elements of one without rows, as a tensor of their own: to be released when
+/// done.
+TensorView piece_of(const TensorView& tensor, std::size_t first_byte, std::size_t bytes) {
+  TensorView piece = tensor;
+  piece.bytes = tensor.bytes.subspan(first_byte, bytes);
+  return piece;
+}
+
+/// f(piece, first byte): what a tensor's bytes are cut into, each released afterwards. A piece is a multiple
+/// of `unit` bytes.
+template <class F>
+void in_pieces(const Checkpoint& checkpoint, const TensorView& tensor, std::size_t unit, F f) {
+  const std::size_t step = std::max<std::size_t>(1, kPieceBytes / unit) * unit;
+  for (std::size_t first = 0; first < tensor.bytes.size(); first += step) {
+    const TensorView piece = piece_of(tensor, first, std::min(step, tensor.bytes.size() - first));
+    checkpoint.advise_needed(piece);
+    f(piece);
+    checkpoint.release(piece);
+  }
+}
+
+/// Rows of the per-layer table as int8, [rows, int8_table_row_bytes].
+std::vector<std::byte> int8_rows(const TensorView& rows, std::size_t cols, std::size_t group) {
+  const std::size_t count = rows.bytes.size() / (cols * dtype_bytes(rows.dtype));
+  const std::size_t row_bytes = int8_table_row_bytes(cols, group);
+  std::vector<std::byte> result(count * row_bytes);
+#pragma omp parallel
+  {
+    std::vector<float> row(cols);
+#pragma omp for schedule(static)
+    for (std::size_t r = 0; r < count; ++r) {
+      ops::convert_to_f32(rows.bytes, rows.dtype, r * cols, row);
+      pack_int8_table_row(row, group, std::span(result).subspan(r * row_bytes, row_bytes));
+    }
+  }
+  return result;
 }
 
 void copy_files(const std::filesystem::path& source, const std::filesystem::path& target) {
@@ -144,8 +185,16 @@ quant::PackedShape packed_shape(const MatrixSpec& spec) {
   return {ops::packed_format(spec.type), spec.rows, spec.cols};
 }
 
-std::string checksum_key(const MatrixSpec& spec) {
-  return spec.key + std::string(kChecksumSuffix);
+PackedPart packed_part(std::string_view tensor) {
+  // Behind a '#' stands what a form other than the source's is.
+  const std::string_view name = tensor.substr(0, tensor.find('#'));
+  if (tensor == kEmbedTable || name == kPerLayerEmbedTable) return PackedPart::embedding_tables;
+  const bool audio = name.starts_with(audio::kTowerPrefix) || name == audio::kProjectionName;
+  return audio ? PackedPart::audio_tower : PackedPart::decoder_and_vision;
+}
+
+bool is_packed_matrix(const TensorView& tensor) {
+  return tensor.dtype == DType::u8 && tensor.shape.size() == 1 && tensor.name != kChecksumsName;
 }
 
 std::vector<MatrixSpec> model_matrices(const ModelConfig& config, ops::WeightType weights) {
@@ -207,41 +256,54 @@ std::vector<MatrixSpec> model_matrices(const ModelConfig& config, ops::WeightTyp
     for (const audio::AudioTensor& tensor : audio::audio_tensors(config)) {
       if (tensor.use != audio::AudioTensor::Use::matrix) continue;
       add(tensor.name, tensor.shape[0], tensor.shape[1], plan.audio);
-      specs.back().part = PackedPart::audio_tower;
     }
   }
   return specs;
 }
 
 void pack_model(const std::filesystem::path& source, const std::filesystem::path& target,
-                ops::WeightType weights, const PackProgress& progress, std::stop_token stop) {
-  assert(ops::is_quantized(weights));
+                const PackOptions& options, const PackProgress& progress, std::stop_token stop) {
+  assert(options.weights != ops::WeightType::f32);
   ModelConfig config = load_model_config(source);
   const Checkpoint checkpoint = Checkpoint::open(source);
   if (!audio::has_audio_tower(config, checkpoint)) config.audio.reset();
   if (packed_weights(checkpoint)) throw ModelError(source.string() + ": is packed already");
-  const std::vector<MatrixSpec> matrices = model_matrices(config, weights);
+  const std::vector<MatrixSpec> matrices = model_matrices(config, options.weights);
+  const std::size_t per_layer = config.text.hidden_size_per_layer_input;
+  const std::size_t table_cols = config.text.num_hidden_layers * per_layer;
+  const std::size_t table_rows = config.text.vocab_size_per_layer_input;
+  if (options.int8_per_layer_table) checkpoint.require(kPerLayerEmbedTable, {table_rows, table_cols});
 
   std::vector<Entry> entries;
+  std::size_t total = 0;
+  const auto add = [&](std::string name, DType dtype, std::vector<std::size_t> shape, std::size_t bytes) {
+    entries.push_back({std::move(name), dtype, std::move(shape), bytes});
+    total += bytes;
+  };
   for (const MatrixSpec& spec : matrices) {
     checkpoint.require(spec.tensor, {spec.tensor_rows, spec.cols});  // before any work
     const std::size_t bytes = packed_shape(spec).total_bytes();
-    entries.push_back({spec.key, DType::u8, {bytes}, bytes});
-  }
-  for (const MatrixSpec& spec : matrices) {
-    entries.push_back({checksum_key(spec), DType::u8, {Digest{}.size()}, Digest{}.size()});
+    add(spec.key, DType::u8, {bytes}, bytes);
   }
   std::vector<const TensorView*> kept;
+  const auto becomes_int8 = [&](const TensorView& tensor) {
+    return options.int8_per_layer_table && tensor.name == kPerLayerEmbedTable;
+  };
   for (const TensorView& tensor : checkpoint.tensors()) {
     const bool packed = std::any_of(matrices.begin(), matrices.end(), [&](const MatrixSpec& spec) {
       return spec.tensor == tensor.name && spec.key.find("#head") == std::string::npos;
     });
     if (packed) continue;
     kept.push_back(&tensor);
-    entries.push_back({tensor.name, tensor.dtype, tensor.shape, tensor.bytes.size()});
+    if (becomes_int8(tensor)) {
+      const std::size_t row_bytes = int8_table_row_bytes(table_cols, per_layer);
+      add(int8_table_name(tensor.name), DType::u8, {table_rows, row_bytes}, table_rows * row_bytes);
+    } else {
+      add(tensor.name, tensor.dtype, tensor.shape, tensor.bytes.size());
+    }
   }
-  std::size_t total = 0;
-  for (const Entry& entry : entries) total += entry.bytes;
+  const std::size_t checksum_words = 1 + (total + kChecksumBlock - 1) / kChecksumBlock;
+  add(std::string(kChecksumsName), DType::u8, {4 * checksum_words}, 4 * checksum_words);
 
   std::error_code error;
   if (std::filesystem::exists(target) && !std::filesystem::is_empty(target, error)) {
@@ -257,29 +319,34 @@ void pack_model(const std::filesystem::path& source, const std::filesystem::path
   try {
     copy_files(source, partial);
     OutputFile file(partial / kFileName);
-    const std::string header = header_text(entries, weights);
+    const std::string header = header_text(entries, options.weights);
     const std::uint64_t length = header.size();
     file.write(std::as_bytes(std::span(&length, 1)));
     file.write(std::as_bytes(std::span(header)));
     std::size_t done = 0;
-    const auto advance = [&](std::size_t bytes) {
-      done += bytes;
+    const auto write = [&](std::span<const std::byte> bytes) {
+      file.write_summed(bytes);
+      done += bytes.size();
       if (progress) progress(done, total);
       if (stop.stop_requested()) throw PackCancelled{};
     };
-    std::vector<Digest> checksums;
-    for (const MatrixSpec& spec : matrices) {
-      const quant::PackedBuffer buffer = pack_spec(checkpoint, spec);
-      checksums.push_back(sha256(buffer.bytes()));
-      file.write(buffer.bytes());
-      advance(buffer.bytes().size());
-    }
-    for (const Digest& checksum : checksums) file.write(checksum);
+    for (const MatrixSpec& spec : matrices) write(pack_spec(checkpoint, spec).bytes());
     for (const TensorView* tensor : kept) {
-      file.write(tensor->bytes);
-      checkpoint.release(*tensor);
-      advance(tensor->bytes.size());
+      const bool int8 = becomes_int8(*tensor);
+      const std::size_t unit = int8 ? table_cols * dtype_bytes(tensor->dtype) : 1;
+      in_pieces(checkpoint, *tensor, unit, [&](const TensorView& piece) {
+        if (int8) {
+          write(int8_rows(piece, table_cols, per_layer));
+        } else {
+          write(piece.bytes);
+        }
+      });
     }
+    std::vector<std::uint32_t> checksums{checksum_of(std::as_bytes(std::span(header)))};
+    const std::vector<std::uint32_t> blocks = file.checksums();
+    checksums.insert(checksums.end(), blocks.begin(), blocks.end());
+    assert(checksums.size() == checksum_words);
+    file.write(std::as_bytes(std::span(checksums)));
     file.finish();
     sync_folder(partial);
     std::filesystem::remove(target, error);  // an empty folder may stand there
@@ -302,9 +369,10 @@ std::optional<ops::WeightType> packed_weights(const Checkpoint& checkpoint) {
   }
   const std::string* name = checkpoint.metadata(kWeightsKey);
   const auto type = name == nullptr ? std::nullopt : ops::find_weight_type(*name);
-  if (!type || !ops::is_quantized(*type)) {
+  if (!type || *type == ops::WeightType::f32) {
     throw ModelError(file + ": metadata '" + std::string(kWeightsKey) + "' is " +
-                     (name == nullptr ? "missing" : "'" + *name + "'") + ", expected int8, int4 or int2");
+                     (name == nullptr ? "missing" : "'" + *name + "'") +
+                     ", expected bf16, int8, int4 or int2");
   }
   return type;
 }
@@ -323,40 +391,31 @@ std::optional<quant::PackedMatrix> find_packed_matrix(const Checkpoint& checkpoi
                      std::to_string(tensor->bytes.size()) + " bytes, expected " +
                      std::to_string(shape.total_bytes()));
   }
-  if (reinterpret_cast<std::uintptr_t>(tensor->bytes.data()) % kPackedAlignment != 0) {
+  if (reinterpret_cast<std::uintptr_t>(tensor->bytes.data()) % kMatrixAlignment != 0) {
     throw ModelError(tensor->file + ": matrix '" + tensor->name + "' does not start at a multiple of " +
-                     std::to_string(kPackedAlignment));
+                     std::to_string(kMatrixAlignment));
   }
   return quant::packed_view(shape, tensor->bytes.data());
 }
 
-void verify_packed_model(const Checkpoint& checkpoint, const ModelConfig& config, PackedPart part) {
-  const auto weights = packed_weights(checkpoint);
-  if (!weights) return;
-  std::vector<MatrixSpec> matrices = model_matrices(config, *weights);
-  matrices.erase(std::remove_if(matrices.begin(), matrices.end(),
-                                [part](const MatrixSpec& spec) { return spec.part != part; }),
-                 matrices.end());
-  std::vector<std::string> problems(matrices.size());
-#pragma omp parallel for schedule(dynamic)
-  for (std::size_t i = 0; i < matrices.size(); ++i) {
-    const TensorView* matrix = checkpoint.find(matrices[i].key);
-    const TensorView* checksum = checkpoint.find(checksum_key(matrices[i]));
-    if (matrix == nullptr || checksum == nullptr || checksum->bytes.size() != Digest{}.size()) {
-      problems[i] = "is missing or has no checksum";
-    } else {
-      checkpoint.advise_needed(*matrix);
-      const Digest digest = sha256(matrix->bytes);
-      if (!std::equal(digest.begin(), digest.end(), checksum->bytes.begin())) {
-        problems[i] = "does not match its checksum: the file is damaged or was copied in part";
-      }
-    }
+void verify_packed_model(const Checkpoint& checkpoint, PackedPart part) {
+  if (!packed_weights(checkpoint)) return;
+  std::vector<const TensorView*> tensors;
+  for (const TensorView& tensor : checkpoint.tensors()) {
+    if (packed_part(tensor.name) == part) tensors.push_back(&tensor);
   }
-  for (std::size_t i = 0; i < matrices.size(); ++i) {
-    if (!problems[i].empty()) {
-      throw ModelError(std::string(kFileName) + ": matrix '" + matrices[i].key + "' " + problems[i]);
-    }
+  const auto damaged = PackedChecksums(checkpoint).damaged(tensors);
+  if (!damaged.empty()) throw ModelError(PackedChecksums::complaint(*damaged.front()));
+}
+
+std::vector<std::string> packed_model_damage(const Checkpoint& checkpoint) {
+  std::vector<std::string> complaints;
+  std::vector<const TensorView*> tensors;
+  for (const TensorView& tensor : checkpoint.tensors()) tensors.push_back(&tensor);
+  for (const TensorView* tensor : PackedChecksums(checkpoint).damaged(tensors)) {
+    complaints.push_back(PackedChecksums::complaint(*tensor));
   }
+  return complaints;
 }
 
 }  // namespace reelfolio::engine

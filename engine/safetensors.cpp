@@ -392,6 +392,9 @@ void Checkpoint::advise_random(const TensorView& tensor) const {
 void Checkpoint::advise_needed(const TensorView& tensor) const {
   advise(tensor.bytes, MADV_WILLNEED);
 }
+void Checkpoint::advise_needed(const TensorView& tensor, std::size_t first, std::size_t count) const {
+  advise(tensor.bytes.subspan(first, count), MADV_WILLNEED);
+}
 void Checkpoint::release(const TensorView& tensor) const {
   advise(tensor.bytes, MADV_DONTNEED);
 }

@@ -81,6 +81,8 @@ class Checkpoint {
   void advise_random(const TensorView& tensor) const;
   /// Tells the system that `tensor` will be read soon, front to back.
   void advise_needed(const TensorView& tensor) const;
+  /// The same for bytes [first, first + count) of it.
+  void advise_needed(const TensorView& tensor, std::size_t first, std::size_t count) const;
   /// Drops the pages of `tensor` from this process, so that converting a checkpoint does
   /// not hold it in memory twice. The tensor stays readable: pages come back from the file.
   void release(const TensorView& tensor) const;

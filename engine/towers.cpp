@@ -42,7 +42,8 @@ Towers::Towers(const ModelConfig& config, const Checkpoint& checkpoint, ops::Wei
     : config_(config),
       checkpoint_(checkpoint),
       weights_(weights),
-      hears_(audio::has_audio_tower(config, checkpoint)) {
+      hears_(audio::has_audio_tower(config, checkpoint)),
+      pages_(checkpoint, weights) {
   if (hears_) audio::AudioTower::check(config_, checkpoint_, weights_);
   if (config_.vision) vision_.emplace(config_, checkpoint_, weights_);
 }
@@ -73,9 +74,15 @@ int Towers::soft_tokens(const SoftTokenSource& source) const {
 
 MatrixBuffer Towers::encode(const SoftTokenSource& source, const std::function<void()>& between_layers) {
   const auto observe = [&between_layers](std::string_view, ConstMatrix) { between_layers(); };
+  pages_.drop_decoder();
+  // Also where the work is given up.
+  struct DropTowers {
+    const WeightPages& pages;
+    ~DropTowers() { pages.drop_towers(); }
+  } const drop{pages_};
   if (source.kind == SoftTokenSource::Kind::audio) {
     if (!audio_) {
-      verify_packed_model(checkpoint_, config_, PackedPart::audio_tower);
+      verify_packed_model(checkpoint_, PackedPart::audio_tower);
       audio_.emplace(config_, checkpoint_, weights_);
     }
     return audio_->encode(audio::mel_features(source.clip->samples).view(), observe);

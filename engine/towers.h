@@ -10,6 +10,7 @@
 #include "engine/safetensors.h"
 #include "engine/soft_token_cache.h"
 #include "engine/vision/vision_tower.h"
+#include "engine/weight_pages.h"
 
 namespace reelfolio::engine {
 
@@ -33,8 +34,13 @@ class Towers {
   /// Rows for the decoder's input, [soft_tokens(source), hidden_size], of a source that soft_tokens
   /// accepts. `between_layers` may throw to give up. Throws ModelError where the audio tower
   /// turns out to be damaged.
+  /// Nothing else may use the checkpoint's weights meanwhile (weight_pages.h).
   MatrixBuffer encode(const SoftTokenSource& source, const std::function<void()>& between_layers);
 
+  bool sees() const { return vision_.has_value(); }
+  bool hears() const { return hears_; }
+  /// Bytes of the vision tower's matrices.
+  std::size_t vision_bytes() const { return vision_ ? vision_->memory_bytes() : 0; }
   /// Whether the audio tower's weights are in memory.
   bool has_loaded_audio() const { return audio_.has_value(); }
 
@@ -43,6 +49,7 @@ class Towers {
   const Checkpoint& checkpoint_;
   const ops::WeightType weights_;
   const bool hears_;
+  const WeightPages pages_;
   std::optional<vision::VisionTower> vision_;
   std::optional<audio::AudioTower> audio_;  ///< once sound has been met
 };

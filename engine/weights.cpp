@@ -38,7 +38,7 @@ void check_bounds(const Checkpoint& checkpoint, const std::string& side, float l
 ops::Linear load_rows(const Checkpoint& checkpoint, const std::string& name, const char* packed_suffix,
                       std::size_t tensor_rows, std::size_t first, std::size_t count, std::size_t in,
                       ops::WeightType type) {
-  if (ops::is_quantized(type)) {
+  if (type != ops::WeightType::f32) {
     if (const auto packed = find_packed_matrix(checkpoint, name + packed_suffix, count, in, type)) {
       return ops::Linear(*packed, nullptr);
     }
@@ -102,7 +102,7 @@ WeightPlan::WeightPlan(ops::WeightType type)
 
 ops::Linear load_linear(const Checkpoint& checkpoint, std::string_view name, std::size_t out, std::size_t in,
                         ops::WeightType type) {
-  if (ops::is_quantized(type)) {
+  if (type != ops::WeightType::f32) {
     if (const auto packed = find_packed_matrix(checkpoint, name, out, in, type)) {
       return ops::Linear(*packed, nullptr);
     }
@@ -148,20 +148,17 @@ TextWeights load_text_weights(const TextConfig& config, const Checkpoint& checkp
   const std::size_t hidden = config.hidden_size;
   const std::size_t per_layer = config.hidden_size_per_layer_input;
   const std::size_t layers = config.num_hidden_layers;
-  const TensorView& embed = checkpoint.require(kText + "embed_tokens.weight", {config.vocab_size, hidden});
-  const TensorView& table = checkpoint.require(kText + "embed_tokens_per_layer.weight",
-                                               {config.vocab_size_per_layer_input, layers * per_layer});
+  const std::string embed = kText + "embed_tokens.weight";
   TextWeights result{
-      embed,
-      table,
-      load_rows(checkpoint, embed.name, "#head", config.vocab_size, 0, config.vocab_size, hidden, plan.head),
+      {checkpoint, embed, config.vocab_size, hidden, hidden},
+      {checkpoint, kText + "embed_tokens_per_layer.weight", config.vocab_size_per_layer_input,
+       layers * per_layer, per_layer},
+      load_rows(checkpoint, embed, "#head", config.vocab_size, 0, config.vocab_size, hidden, plan.head),
       {},
       {},
       {},
       {},
       {}};
-  checkpoint.advise_random(embed);
-  checkpoint.advise_random(table);
 
   const std::size_t early = config.first_kv_shared_layer * per_layer;
   const std::size_t late = layers * per_layer - early;

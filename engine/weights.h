@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine/config.h"
+#include "engine/embedding_table.h"
 #include "engine/ops/clipped_linear.h"
 #include "engine/ops/matmul.h"
 #include "engine/safetensors.h"
@@ -58,11 +59,11 @@ struct TextLayerWeights {
   const ops::Linear& v_proj() const { return projections[8]; }
 };
 
-/// The text decoder. The two tables stay in the checkpoint's mapping, which must outlive
-/// this; everything else is owned.
+/// The text decoder. The two tables stay in the checkpoint's mapping, and so do the matrices of a packed
+/// model; it must outlive this. Everything else is owned.
 struct TextWeights {
-  TensorView embed_tokens;            ///< [vocab_size, hidden_size], for look-ups
-  TensorView embed_tokens_per_layer;  ///< [vocab_size_per_layer_input, layers * per-layer size]
+  EmbeddingTable embed_tokens;            ///< [vocab_size, hidden_size], for look-ups
+  EmbeddingTable embed_tokens_per_layer;  ///< [vocab_size_per_layer_input, layers * per-layer size]
   /// The same numbers as embed_tokens, packed for the logits.
   ops::Linear head;
   /// Rows of per_layer_model_projection for the layers below first_kv_shared_layer, and

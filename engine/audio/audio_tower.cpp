@@ -401,9 +401,9 @@ void AudioTower::check(const ModelConfig& config, const Checkpoint& checkpoint, 
   usable_config(config);
   for (const AudioTensor& tensor : audio_tensors(config)) {
     if (tensor.use == AudioTensor::Use::bound) continue;  // may be missing; the loader reads what is there
-    const bool quantized = tensor.use == AudioTensor::Use::matrix && ops::is_quantized(type);
-    if (quantized && find_packed_matrix(checkpoint, tensor.name, tensor.shape[0], tensor.shape[1],
-                                        WeightPlan(type).audio)) {
+    const bool packs = tensor.use == AudioTensor::Use::matrix && type != ops::WeightType::f32;
+    if (packs && find_packed_matrix(checkpoint, tensor.name, tensor.shape[0], tensor.shape[1],
+                                    WeightPlan(type).audio)) {
       continue;
     }
     checkpoint.require(tensor.name, tensor.shape);

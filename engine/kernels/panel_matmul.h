@@ -6,17 +6,21 @@
 /// depend on that row and W alone, whatever the number of rows, threads or blocks. For
 /// processors without AVX-512, where oneDNN's products lack that property.
 ///
-/// Weights lie in panels of kPanelOutputs outputs, [panels][in][kPanelOutputs], f32 or
-/// bf16, the last panel filled up with zeros. x lies in tiles of `tile_rows` rows, the last one
+/// Weights lie in panels of kPanelOutputs outputs, the last one filled up with zeros. f32:
+/// [panels][in][kPanelOutputs]. bf16: four panels side by side and inputs in pairs,
+/// [panels / 4][pairs][4 * kPanelOutputs][2], as packed files have them
+/// (quant/packed_matrix.h). x lies in tiles of `tile_rows` rows, the last one
 /// as high as the rows left: element k of row r of a tile h rows high is at [k * h + r].
 /// Pointers need no alignment.
 namespace reelfolio::engine::kernels {
 
 inline constexpr std::size_t kPanelOutputs = 16;
+inline constexpr std::size_t kPanelsTogether = 4;
 
 struct PanelArgs {
   const void* weights;
-  bool bf16;  ///< weights are bf16, otherwise f32
+  bool bf16;          ///< weights are bf16, otherwise f32
+  std::size_t pairs;  ///< bf16: pairs of inputs that weights are stored for, (in + 1) / 2 at least
   std::size_t in;
   std::size_t out;
   std::size_t first_panel;  ///< computes outputs of panels [first_panel, last_panel)

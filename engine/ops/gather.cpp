@@ -33,9 +33,4 @@ void convert_to_f32(std::span<const std::byte> bytes, DType dtype, std::size_t f
   }
 }
 
-void gather_row(std::span<const std::byte> bytes, DType dtype, std::size_t index, float factor, Vector out) {
-  convert_to_f32(bytes, dtype, index * out.size(), out);
-  for (float& value : out) value *= factor;
-}
-
 }  // namespace reelfolio::engine::ops

@@ -11,7 +11,4 @@ namespace reelfolio::engine::ops {
 /// any alignment, typically memory-mapped) to f32. Bounds are asserted.
 void convert_to_f32(std::span<const std::byte> bytes, DType dtype, std::size_t first, Vector out);
 
-/// out = row `index` of the table [*, out.size()] in `bytes`, times `factor`.
-void gather_row(std::span<const std::byte> bytes, DType dtype, std::size_t index, float factor, Vector out);
-
 }  // namespace reelfolio::engine::ops

@@ -31,9 +31,11 @@ constexpr std::size_t kLayoutRows = 64;
 /// Layers of the same shape share it.
 class Kernel {
  public:
-  Kernel(std::size_t out, std::size_t in, Type type) : out_(Dim(out)), in_(Dim(in)), type_(type) {
+  /// weights: Tag::any for the layout that oneDNN likes best.
+  Kernel(std::size_t out, std::size_t in, Type type, Tag weights)
+      : out_(Dim(out)), in_(Dim(in)), type_(type) {
     const auto layout =
-        describe_matmul({{Dim(kLayoutRows), in_}, type, Tag::ab}, {{in_, out_}, type, Tag::any},
+        describe_matmul({{Dim(kLayoutRows), in_}, type, Tag::ab}, {{in_, out_}, type, weights},
                         {{Dim(kLayoutRows), out_}, Type::f32, Tag::ab});
     usable_ = has_fixed_sums(layout);
     weights_ = layout.weights_desc();
@@ -68,16 +70,16 @@ class Kernel {
 };
 
 /// Null where oneDNN has no suitable product of that type on this processor.
-std::shared_ptr<Kernel> shared_kernel(std::size_t out, std::size_t in, Type type) {
+std::shared_ptr<Kernel> shared_kernel(std::size_t out, std::size_t in, Type type, Tag weights = Tag::any) {
   if (std::string_view(kernels::row_kernels().name) != "avx512") return nullptr;
   static std::mutex mutex;
-  static std::map<std::tuple<std::size_t, std::size_t, Type>, std::weak_ptr<Kernel>> kernels;
+  static std::map<std::tuple<std::size_t, std::size_t, Type, Tag>, std::weak_ptr<Kernel>> kernels;
   const std::lock_guard lock(mutex);
-  auto& entry = kernels[{out, in, type}];
+  auto& entry = kernels[{out, in, type, weights}];
   auto kernel = entry.lock();
   if (!kernel) {
     try {
-      kernel = std::make_shared<Kernel>(out, in, type);
+      kernel = std::make_shared<Kernel>(out, in, type, weights);
     } catch (const dnnl::error& error) {
       if (error.status != dnnl_unimplemented) throw;
       return nullptr;
@@ -160,13 +162,32 @@ struct Linear::Impl {
   std::size_t out = 0;
   std::size_t in = 0;
   Type type = Type::f32;
-  std::optional<PanelLinear> panels;  ///< instead of `kernel` and `packed`
+  std::optional<PanelLinear> panels;  ///< instead of `kernel`
   std::shared_ptr<Kernel> kernel;
-  AlignedBytes packed;
+  const void* kernel_weights = nullptr;  ///< in the kernel's layout
   std::size_t packed_bytes = 0;
 
-  std::shared_ptr<const void> owner;  ///< of the quantised weights' memory
+  AlignedBytes packed;                ///< where they are this layer's own
+  std::shared_ptr<const void> owner;  ///< of packed weights' memory elsewhere
   std::optional<QuantizedLinear> quantized;
+
+  /// Computes with packed weights, whose memory `owner` keeps.
+  void use_packed(const quant::PackedMatrix& weights, Sums sums) {
+    out = weights.shape.out;
+    in = weights.shape.in;
+    packed_bytes = weights.shape.total_bytes();
+    if (quant::has_integers(weights.shape.format)) {
+      quantized.emplace(weights);
+      return;
+    }
+    type = Type::bf16;
+    if (sums == Sums::fastest) kernel = shared_kernel(out, in, type, Tag::BA16a64b2a);
+    if (kernel) {
+      kernel_weights = weights.codes;
+    } else {
+      panels.emplace(weights);
+    }
+  }
 };
 
 Linear::Linear(std::span<const std::byte> bytes, DType dtype, std::size_t out, std::size_t in,
@@ -177,26 +198,26 @@ Linear::Linear(std::span<const std::byte> bytes, DType dtype, std::size_t out, s
   Impl& impl = *impl_;
   impl.out = out;
   impl.in = in;
-  if (is_quantized(type)) {
-    const quant::PackedShape shape{packed_format(type), out, in};
-    auto buffer = std::make_shared<quant::PackedBuffer>(quant::pack_matrix(
-        shape, [&](std::size_t n, std::span<float> row) { convert_to_f32(bytes, dtype, n * in, row); }));
-    impl.quantized.emplace(buffer->view());
-    impl.packed_bytes = shape.total_bytes();
-    impl.owner = std::move(buffer);
+  impl.type = type == WeightType::bf16 ? Type::bf16 : Type::f32;
+  if (!is_quantized(type) && sums == Sums::fastest) impl.kernel = shared_kernel(out, in, impl.type);
+  if (!impl.kernel && type == WeightType::f32) {
+    impl.panels.emplace(bytes, dtype, out, in);
+    impl.packed_bytes = impl.panels->memory_bytes();
     return;
   }
-  impl.type = type == WeightType::bf16 ? Type::bf16 : Type::f32;
-  if (sums == Sums::fastest) impl.kernel = shared_kernel(out, in, impl.type);
   if (!impl.kernel) {
-    impl.panels.emplace(bytes, dtype, out, in, type == WeightType::bf16);
-    impl.packed_bytes = impl.panels->memory_bytes();
+    auto buffer = std::make_shared<quant::PackedBuffer>(quant::pack_matrix(
+        {packed_format(type), out, in},
+        [&](std::size_t n, std::span<float> row) { convert_to_f32(bytes, dtype, n * in, row); }));
+    impl.use_packed(buffer->view(), sums);
+    impl.owner = std::move(buffer);
     return;
   }
 
   const dnnl::memory::desc& target = impl.kernel->weights();
   impl.packed_bytes = target.get_size();
   impl.packed = allocate_aligned(impl.packed_bytes);
+  impl.kernel_weights = impl.packed.get();
   // W [out, in] row-major is W^T [in, out] column-major; no copy where the type is right already.
   const Dim rows = Dim(out);
   const Dim cols = Dim(in);
@@ -215,11 +236,8 @@ Linear::Linear(std::span<const std::byte> bytes, DType dtype, std::size_t out, s
 
 Linear::Linear(const quant::PackedMatrix& weights, std::shared_ptr<const void> owner)
     : impl_(std::make_unique<Impl>()) {
-  impl_->out = weights.shape.out;
-  impl_->in = weights.shape.in;
-  impl_->packed_bytes = weights.shape.total_bytes();
   impl_->owner = std::move(owner);
-  impl_->quantized.emplace(weights);
+  impl_->use_packed(weights, Sums::fastest);
 }
 
 Linear::Linear(Linear&&) noexcept = default;
@@ -254,7 +272,7 @@ void Linear::apply(const LinearInput& input_rows, Matrix y) const {
     float* output =
         direct ? result.data : reinterpret_cast<float*>(y_scratch.get(padded * impl.out * sizeof(float)));
     const void* input = prepare(part, padded, impl.type, x_scratch);
-    compiled.run(input, impl.packed.get(), output);
+    compiled.run(input, impl.kernel_weights, output);
     if (!direct) {
 #pragma omp parallel for schedule(static) if (rows > 4)
       for (std::size_t r = 0; r < rows; ++r) {
@@ -307,10 +325,11 @@ constexpr std::pair<std::string_view, WeightType> kWeightTypes[] = {{"f32", Weig
 }  // namespace
 
 quant::Format packed_format(WeightType type) {
-  assert(is_quantized(type));
+  assert(type != WeightType::f32);
   return type == WeightType::int8   ? quant::Format::int8
          : type == WeightType::int4 ? quant::Format::int4
-                                    : quant::Format::int2;
+         : type == WeightType::int2 ? quant::Format::int2
+                                    : quant::Format::bf16;
 }
 
 std::string_view weight_type_name(WeightType type) {

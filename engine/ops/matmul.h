@@ -30,7 +30,7 @@ enum class WeightType { f32, bf16, int8, int4, int2 };
 /// "f32", "bf16", "int8", ...: the words of --weights.
 std::string_view weight_type_name(WeightType type);
 std::optional<WeightType> find_weight_type(std::string_view name);
-/// The format of a quantised type.
+/// The format of packed weights of a type, which is not f32.
 quant::Format packed_format(WeightType type);
 constexpr bool is_quantized(WeightType type) {
   return type != WeightType::f32 && type != WeightType::bf16;
@@ -42,9 +42,9 @@ enum class Sums { fastest, in_order };
 
 /// y = x W^T for a fixed W [out, in], kept in the memory layout that oneDNN picks for it, or
 /// in that of kernels/panel_matmul.h where oneDNN has no AVX-512 kernel or other row kernels
-/// than "avx512" are in use at construction.
+/// than "avx512" are in use at construction. Packed weights (quant/packed_matrix.h) stay as they are.
 ///
-/// Owns its copy of the weights. Immutable after construction apart from a cache
+/// Owns its copy of the weights, or shares packed ones. Immutable after construction apart from a cache
 /// of compiled primitives, one per number of rows (rounded up, see the .cpp).
 /// A row's bits depend neither on the number of threads nor on the other rows.
 class Linear {
@@ -57,7 +57,7 @@ class Linear {
   Linear& operator=(Linear&&) noexcept;
   ~Linear();
 
-  /// Weights quantised already, in memory that `owner` keeps alive (a mapped file, say).
+  /// Weights packed already, in memory that `owner` keeps alive (a mapped file, say).
   Linear(const quant::PackedMatrix& weights, std::shared_ptr<const void> owner);
 
   /// x [rows, in], y [rows, out], both f32; strides allowed; y may not alias x.

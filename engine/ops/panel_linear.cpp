@@ -37,10 +37,13 @@ void pack_tile(ConstMatrix x, std::size_t first, std::size_t height, bool bf16, 
 
 }  // namespace
 
-PanelLinear::PanelLinear(std::span<const std::byte> bytes, DType dtype, std::size_t out, std::size_t in,
-                         bool bf16)
-    : kernel_(&kernels::panel_kernel()), out_(out), in_(in), bf16_(bf16) {
-  weights_ = allocate_aligned(memory_bytes());
+// Blocks of packed rows are whole groups of panels.
+static_assert(quant::kTileRows == kernels::kPanelsTogether * kPanelOutputs);
+
+PanelLinear::PanelLinear(std::span<const std::byte> bytes, DType dtype, std::size_t out, std::size_t in)
+    : kernel_(&kernels::panel_kernel()), out_(out), in_(in) {
+  f32_ = allocate_aligned(memory_bytes());
+  auto* weights = reinterpret_cast<float*>(f32_.get());
 #pragma omp parallel
   {
     std::vector<float> rows(kPanelOutputs * in);
@@ -50,20 +53,17 @@ PanelLinear::PanelLinear(std::span<const std::byte> bytes, DType dtype, std::siz
       const std::size_t count = std::min(kPanelOutputs, out - first);
       std::fill(rows.begin(), rows.end(), 0.0F);
       convert_to_f32(bytes, dtype, first * in, std::span(rows).first(count * in));
-      const std::size_t start = first * in;
+      float* target = weights + first * in;
       for (std::size_t k = 0; k < in; ++k) {
-        for (std::size_t n = 0; n < kPanelOutputs; ++n) {
-          const float value = rows[n * in + k];
-          const std::size_t index = start + k * kPanelOutputs + n;
-          if (bf16) {
-            reinterpret_cast<std::uint16_t*>(weights_.get())[index] = f32_to_bf16(value);
-          } else {
-            reinterpret_cast<float*>(weights_.get())[index] = value;
-          }
-        }
+        for (std::size_t n = 0; n < kPanelOutputs; ++n) target[k * kPanelOutputs + n] = rows[n * in + k];
       }
     }
   }
+}
+
+PanelLinear::PanelLinear(const quant::PackedMatrix& bf16)
+    : kernel_(&kernels::panel_kernel()), out_(bf16.shape.out), in_(bf16.shape.in), bf16_(bf16) {
+  assert(bf16.shape.format == quant::Format::bf16);
 }
 
 void PanelLinear::apply(ConstMatrix x, Matrix y) const {
@@ -80,17 +80,20 @@ void PanelLinear::apply(ConstMatrix x, Matrix y) const {
 #pragma omp for schedule(static)
       for (std::size_t tile = 0; tile < tiles; ++tile) {
         const std::size_t row = tile * tile_rows;
-        pack_tile(part, row, std::min(tile_rows, part.rows - row), bf16_, packed + row * in_);
+        pack_tile(part, row, std::min(tile_rows, part.rows - row), bf16_.has_value(), packed + row * in_);
       }
       const auto threads = static_cast<std::size_t>(omp_get_num_threads());
       const auto thread = static_cast<std::size_t>(omp_get_thread_num());
       kernels::PanelArgs args{};
-      args.weights = weights_.get();
-      args.bf16 = bf16_;
+      args.bf16 = bf16_.has_value();
+      args.weights = bf16_ ? static_cast<const void*>(bf16_->codes) : f32_.get();
+      args.pairs = bf16_ ? bf16_->shape.padded_inputs() / 2 : 0;
       args.in = in_;
       args.out = out_;
-      args.first_panel = panels() * thread / threads;
-      args.last_panel = panels() * (thread + 1) / threads;
+      // Panels that lie side by side go to one thread.
+      const std::size_t groups = (panels() + kernels::kPanelsTogether - 1) / kernels::kPanelsTogether;
+      args.first_panel = groups * thread / threads * kernels::kPanelsTogether;
+      args.last_panel = std::min(panels(), groups * (thread + 1) / threads * kernels::kPanelsTogether);
       args.x = packed;
       args.rows = part.rows;
       args.y = y.data + first * y.stride;
@@ -101,7 +104,7 @@ void PanelLinear::apply(ConstMatrix x, Matrix y) const {
 }
 
 std::size_t PanelLinear::memory_bytes() const {
-  return panels() * kPanelOutputs * in_ * (bf16_ ? sizeof(std::uint16_t) : sizeof(float));
+  return bf16_ ? bf16_->shape.total_bytes() : panels() * kPanelOutputs * in_ * sizeof(float);
 }
 
 }  // namespace reelfolio::engine::ops

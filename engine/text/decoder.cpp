@@ -6,8 +6,8 @@
 #include <utility>
 #include <vector>
 
+#include "engine/embedding_table.h"
 #include "engine/ops/activation.h"
-#include "engine/ops/gather.h"
 #include "engine/ops/rms_norm.h"
 #include "engine/ops/rope.h"
 #include "engine/text/attention.h"
@@ -42,13 +42,13 @@ float square_root(std::size_t n) {
 }  // namespace
 
 struct TextDecoder::Impl {
-  Impl(const ModelConfig& model, const Checkpoint& checkpoint, ops::WeightType type)
+  Impl(const ModelConfig& model, const Checkpoint& checkpoint, ops::WeightType type, KvType kv_type)
       : config(model.text),
         placeholders{model.tokens.image, model.tokens.audio, model.tokens.video},
         weights(load_text_weights(config, checkpoint, WeightPlan(type))) {
     KvLayout layout;
     layout.sliding_window = config.sliding_window;
-    layout.type = type == ops::WeightType::f32 ? KvType::f32 : KvType::bf16;
+    layout.type = kv_type;
     for (std::size_t i = 0; i < config.first_kv_shared_layer; ++i) {
       const TextLayerConfig& layer = config.layers[i];
       layout.layers.push_back({layer.type, layer.num_key_value_heads, layer.head_dim});
@@ -106,8 +106,10 @@ void TextDecoder::Impl::per_layer_inputs(const Batch& batch, ConstMatrix x, std:
   ops::scale(out.view(), 1.0F / square_root(config.hidden_size), out.view());
   ops::rms_norm_heads(out.view(), last - first, weights.per_layer_projection_norm, config.rms_norm_eps,
                       out.view());
-  const TensorView& table = weights.embed_tokens_per_layer;
-  const std::size_t table_cols = config.num_hidden_layers * size;
+  EmbeddingTable& table = weights.embed_tokens_per_layer;
+  std::vector<std::size_t> table_rows;
+  for (const TokenId id : batch.ids) table_rows.push_back(table_row(id));
+  table.prepare(table_rows);
   const float token_factor = square_root(size);
   const auto half = static_cast<float>(std::sqrt(0.5));
 #pragma omp parallel if (x.rows > 4)
@@ -115,8 +117,7 @@ void TextDecoder::Impl::per_layer_inputs(const Batch& batch, ConstMatrix x, std:
     std::vector<float> token(cols);
 #pragma omp for schedule(static)
     for (std::size_t r = 0; r < x.rows; ++r) {
-      const std::size_t id = table_row(batch.ids[r]);
-      ops::convert_to_f32(table.bytes, table.dtype, id * table_cols + first * size, token);
+      table.read(table_rows[r], first * size, token);
       const Vector row = out.row(r);
       for (std::size_t c = 0; c < cols; ++c) row[c] = (row[c] + token[c] * token_factor) * half;
     }
@@ -221,8 +222,11 @@ void TextDecoder::Impl::layer(std::size_t index, const Batch& batch, Matrix x, C
   if (observer) observer("layer", index, x);
 }
 
+TextDecoder::TextDecoder(const ModelConfig& config, const Checkpoint& checkpoint, ops::WeightType type,
+                         KvType kv_type)
+    : impl_(std::make_unique<Impl>(config, checkpoint, type, kv_type)) {}
 TextDecoder::TextDecoder(const ModelConfig& config, const Checkpoint& checkpoint, ops::WeightType type)
-    : impl_(std::make_unique<Impl>(config, checkpoint, type)) {}
+    : TextDecoder(config, checkpoint, type, default_kv_type(type)) {}
 TextDecoder::TextDecoder(TextDecoder&&) noexcept = default;
 TextDecoder& TextDecoder::operator=(TextDecoder&&) noexcept = default;
 TextDecoder::~TextDecoder() = default;
@@ -239,10 +243,14 @@ std::size_t TextDecoder::memory_bytes() const {
 
 void TextDecoder::embed(std::span<const TokenId> ids, Matrix out) const {
   assert(out.rows == ids.size() && out.cols == impl_->config.hidden_size);
-  const TensorView& table = impl_->weights.embed_tokens;
+  EmbeddingTable& table = impl_->weights.embed_tokens;
   const float factor = square_root(impl_->config.hidden_size);
+  std::vector<std::size_t> rows;
+  for (const TokenId id : ids) rows.push_back(impl_->table_row(id));
+  table.prepare(rows);
   for (std::size_t r = 0; r < ids.size(); ++r) {
-    ops::gather_row(table.bytes, table.dtype, impl_->table_row(ids[r]), factor, out.row(r));
+    table.read(rows[r], 0, out.row(r));
+    for (float& value : out.row(r)) value *= factor;
   }
 }
 

@@ -53,8 +53,9 @@ struct SequenceStep {
 /// ops::Linear; see there.
 class TextDecoder {
  public:
-  /// Keys and values are stored in f32 for f32 weights, else in bf16. Throws ModelError
-  /// for tensors that are missing or of the wrong shape.
+  /// Throws ModelError for tensors that are missing or of the wrong shape.
+  TextDecoder(const ModelConfig& config, const Checkpoint& checkpoint, ops::WeightType type, KvType kv_type);
+  /// With default_kv_type(type).
   TextDecoder(const ModelConfig& config, const Checkpoint& checkpoint, ops::WeightType type);
   TextDecoder(TextDecoder&&) noexcept;
   TextDecoder& operator=(TextDecoder&&) noexcept;
@@ -64,7 +65,7 @@ class TextDecoder {
   const KvLayout& kv_layout() const;
 
   /// out [ids.size(), hidden_size]: rows of the table times sqrt(hidden_size). Ids are
-  /// below vocab_size.
+  /// below vocab_size. Throws ModelError, as `forward` does, where a packed model's row is damaged.
   void embed(std::span<const TokenId> ids, Matrix out) const;
 
   /// Runs one pass over all steps together. `logits` becomes [wanted rows, vocab_size],

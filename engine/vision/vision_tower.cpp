@@ -16,6 +16,7 @@
 #include "engine/ops/gather.h"
 #include "engine/ops/rms_norm.h"
 #include "engine/ops/rope.h"
+#include "engine/packed_model.h"
 #include "engine/weights.h"
 
 namespace reelfolio::engine::vision {
@@ -179,9 +180,15 @@ struct VisionTower::Impl {
     const std::string tower = kTower;
     const TensorView& table = checkpoint.require(tower + "patch_embedder.position_embedding_table",
                                                  {2, config.position_embedding_size, config.hidden_size});
-    position_table.assign(table.bytes.begin(), table.bytes.end());
+    position_table = table.bytes;
     position_dtype = table.dtype;
-    checkpoint.release(table);
+    if (packed_weights(checkpoint)) {
+      checkpoint.advise_random(table);
+    } else {
+      owned_position_table.assign(table.bytes.begin(), table.bytes.end());
+      position_table = owned_position_table;
+      checkpoint.release(table);
+    }
     layers.reserve(config.num_hidden_layers);
     for (std::size_t i = 0; i < config.num_hidden_layers; ++i) {
       layers.emplace_back(load, config, tower + "encoder.layers." + std::to_string(i) + ".");
@@ -206,7 +213,8 @@ struct VisionTower::Impl {
   const kernels::AttentionKernel* attention;
   std::vector<float> inverse_frequencies;
   /// [2, position_embedding_size, hidden_size] in the checkpoint's type: columns, rows.
-  std::vector<std::byte> position_table;
+  std::span<const std::byte> position_table;
+  std::vector<std::byte> owned_position_table;  ///< unless it lies in a packed model
   DType position_dtype = DType::f32;
   std::vector<Layer> layers;
   std::vector<float> std_bias, std_scale;
@@ -369,6 +377,17 @@ VisionTower::VisionTower(const ModelConfig& config, const Checkpoint& checkpoint
 VisionTower::VisionTower(VisionTower&&) noexcept = default;
 VisionTower& VisionTower::operator=(VisionTower&&) noexcept = default;
 VisionTower::~VisionTower() = default;
+
+std::size_t VisionTower::memory_bytes() const {
+  std::size_t total = impl_->input_proj.memory_bytes() + impl_->projection.memory_bytes();
+  for (const Layer& layer : impl_->layers) {
+    for (const ClippedLinear* linear : {&layer.q_proj, &layer.k_proj, &layer.v_proj, &layer.o_proj,
+                                        &layer.gate_proj, &layer.up_proj, &layer.down_proj}) {
+      total += linear->memory_bytes();
+    }
+  }
+  return total;
+}
 
 void VisionTower::check_size(const PreprocessedImage& image) const {
   impl_->check_size(image);

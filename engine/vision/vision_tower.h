@@ -20,9 +20,10 @@ using VisionObserver = std::function<void(std::string_view name, ConstMatrix val
 /// Patches to soft tokens: encoder, pooling and the embedder that projects to the text
 /// decoder's width (gemma4.md, sections 2, 3, 5 and 6).
 ///
-/// Owns its weights; the checkpoint may go once the constructor returns. `encode` uses
-/// scratch memory of the object and may be called from one thread at a time; it works on
-/// the OpenMP threads of the calling thread, and its result does not depend on their number.
+/// Owns its weights, and the checkpoint may go once the constructor returns; those of a packed model stay in
+/// the checkpoint's mapping. `encode` uses scratch memory of the object and may be called from one thread at
+/// a time; it works on the OpenMP threads of the calling thread, and its result does not depend on their
+/// number.
 class VisionTower {
  public:
   /// Throws ModelError for a config without vision_config, one whose patches are not
@@ -31,6 +32,9 @@ class VisionTower {
   VisionTower(VisionTower&&) noexcept;
   VisionTower& operator=(VisionTower&&) noexcept;
   ~VisionTower();
+
+  /// Bytes of its matrices.
+  std::size_t memory_bytes() const;
 
   /// Throws RequestError for an image of more patch columns or rows than the position
   /// table has entries. `encode` checks the same.

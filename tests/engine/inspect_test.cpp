@@ -146,7 +146,7 @@ TEST_CASE("inspect: the audio tower is counted, checked, and may be left out") {
 TEST_CASE("inspect: a packed directory is as complete as its source") {
   const TempFolder dir;
   const auto packed = dir.path() / "packed";
-  pack_model(golden_path("text/e4b/model"), packed, ops::WeightType::int8, {}, {});
+  pack_model(golden_path("text/e4b/model"), packed, {ops::WeightType::int8}, {}, {});
   const ModelInspection found = inspect_model(packed);
   INFO(inspection_text(found));
   CHECK(found.usable());
@@ -157,8 +157,16 @@ TEST_CASE("inspect: a packed directory is as complete as its source") {
   CHECK(inspection_text(found).find(" as int8\n") != std::string::npos);
   CHECK(found.unused == inspect_model(golden_path("text/e4b/model")).unused);
 
-  const std::string key = "model.language_model.embed_tokens.weight#head";
   std::string bytes = read_text(packed / "packed.safetensors");
+  std::string flipped = bytes;
+  flipped[bytes.size() / 2] = static_cast<char>(flipped[bytes.size() / 2] ^ 4);
+  dir.write("packed/packed.safetensors", flipped);
+  const ModelInspection damaged = inspect_model(packed);
+  REQUIRE_FALSE(damaged.problems.empty());
+  CHECK(damaged.problems[0].find("' does not match its checksum") != std::string::npos);
+
+  // Where the header is not what was written, that alone is said, and what is missing by its name.
+  const std::string key = "model.language_model.embed_tokens.weight#head";
   const std::size_t place = bytes.find(key);
   REQUIRE(place != std::string::npos);
   bytes[place + key.size() - 1] = 'x';
@@ -166,6 +174,8 @@ TEST_CASE("inspect: a packed directory is as complete as its source") {
   const ModelInspection renamed = inspect_model(packed);
   CHECK_FALSE(renamed.usable());
   CHECK(renamed.missing == std::vector<std::string>{key});
+  REQUIRE(renamed.problems.size() == 1);
+  CHECK(renamed.problems[0].find("packed.safetensors: header does not match its checksum") == 0);
 }
 
 TEST_CASE("inspect: every unreadable file is a problem of its own") {

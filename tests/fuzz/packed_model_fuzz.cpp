@@ -31,6 +31,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   try {
     const Checkpoint checkpoint = Checkpoint::open(folder.path());
     if (const auto weights = packed_weights(checkpoint)) {
+      try {
+        (void)packed_model_damage(checkpoint);
+      } catch (const ModelError&) {
+      }
       for (const TensorView& tensor : checkpoint.tensors()) {
         for (const std::size_t rows : {1, 3, 64}) {
           for (const std::size_t cols : {1, 64, 100}) {
