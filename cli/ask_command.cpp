@@ -111,7 +111,10 @@ ExitCode ask_command(const AskFlags& flags) {
     }
   }
 
-  const auto engine = load_engine(model.path, {.weights = model.weights, .threads = settings.threads});
+  const auto engine = load_engine(model.path, {.weights = model.weights,
+                                               .threads = settings.threads,
+                                               .kv_cache = model.kv_cache,
+                                               .pinning = settings.pinning});
   engine::Message message;
   for (std::size_t i = 0; i < seen.size(); ++i) {
     const bool added = add_parts(seen[i], engine->config().audio.has_value(), message);

@@ -81,12 +81,14 @@ std::string key_of(const BenchCase& each) {
 
 std::string bench_table(const BenchResult& result, const std::string& cpu) {
   std::string text =
-      result.model + ", weights " + std::string(engine::ops::weight_type_name(result.weights)) + ", " +
+      result.model + ", weights " + std::string(engine::ops::weight_type_name(result.weights)) +
+      ", keys and values " + std::string(engine::text::kv_type_name(result.kv_cache)) + ", " +
       std::to_string(result.threads) + (result.threads == 1 ? " thread" : " threads") + ", decode behind " +
       std::to_string(result.context) + " positions, median of " + std::to_string(result.repeats) + "\n";
   text += (cpu.empty() ? "unknown processor" : cpu) + "\n";
   text += result.matmul_kernels + "; rows " + result.row_kernels + "; image attention " +
-          result.attention_kernel + "; int8 to int2 " + result.quant_kernels + "\n\n";
+          result.attention_kernel + "; int8 to int2 " + result.quant_kernels + "; threads " + result.pinning +
+          "\n\n";
 
   Table table;
   table.add({"", "", "", "of memory", "of matmul peak"});
@@ -110,8 +112,12 @@ std::string bench_table(const BenchResult& result, const std::string& cpu) {
   };
   table.add({"load", number(result.load_s), "s", "", ""});
   gigabytes("decoder weights in memory", result.text_weight_bytes);
+  gigabytes("image weights in memory", result.vision_weight_bytes);
+  gigabytes("keys and values, most", result.kv_bytes);
   gigabytes("peak memory, loaded", result.load_peak_rss_bytes);
   gigabytes("peak memory", result.peak_rss_bytes);
+  gigabytes("  after a case: own", result.own_bytes);
+  gigabytes("  mapped files, shared", result.mapped_bytes);
   table.add({"machine: memory read", number(result.limits.memory_read_bytes_s * 1e-9), "GB/s", "", ""});
   const auto rate = [&](const char* name, double operations) {
     table.add({name, number(operations * 1e-9), "G op/s", "", ""});
@@ -126,7 +132,9 @@ std::string bench_json(const BenchResult& result, const std::string& cpu) {
   Json document;
   document["model"] = result.model;
   document["weights"] = engine::ops::weight_type_name(result.weights);
+  document["kv_cache"] = engine::text::kv_type_name(result.kv_cache);
   document["threads"] = result.threads;
+  document["pinning"] = result.pinning;
   document["repeats"] = result.repeats;
   document["context"] = result.context;
   document["cpu"] = cpu;
@@ -149,6 +157,10 @@ std::string bench_json(const BenchResult& result, const std::string& cpu) {
   document["forced_tokens"] = result.masks ? Json(result.masks->forced_tokens) : Json(nullptr);
   document["load_s"] = result.load_s;
   document["text_weight_bytes"] = result.text_weight_bytes;
+  document["vision_weight_bytes"] = result.vision_weight_bytes;
+  document["kv_bytes"] = result.kv_bytes;
+  document["own_bytes"] = result.own_bytes;
+  document["mapped_bytes"] = result.mapped_bytes;
   document["load_peak_rss_bytes"] = result.load_peak_rss_bytes;
   document["peak_rss_bytes"] = result.peak_rss_bytes;
   document["limits"] = {{"memory_read_bytes_s", result.limits.memory_read_bytes_s},

@@ -29,7 +29,10 @@ using pipeline::ConfigError;
 
 constexpr int kMaxThreads = 1024;
 constexpr int kMaxDecoders = 256;
-const std::vector<std::string> kPackedWeights = {"int8", "int4", "int2"};
+const std::vector<std::string> kPackedWeights = {"bf16", "int8", "int4", "int2"};
+const std::vector<std::string> kPinnings = {"auto", "on", "off"};
+const std::vector<std::string> kKvTypes = {"auto", "f32", "bf16", "int8"};
+const std::vector<std::string> kPackedTables = {"keep", "int8"};
 const std::vector<std::string> kWeights = {"bf16", "f32", "int8", "int4", "int2"};
 const std::vector<std::string> kKernels = {"auto", "avx512", "avx2", "ref"};
 const std::vector<std::string> kProgressModes = {"auto", "plain", "json", "none"};
@@ -174,15 +177,24 @@ void add_logging(CLI::App& app, std::optional<std::string>& level, bool& quiet) 
   app.add_flag("-q,--quiet", quiet, "Errors only, no progress");
 }
 
-void add_model(CLI::App& app, std::optional<std::string>& model, std::optional<std::string>& weights) {
+void add_model(CLI::App& app, std::optional<std::string>& model, std::optional<std::string>& weights,
+               std::optional<std::string>& kv_cache) {
   add_text(app, "--model", model, "DIR", "Model directory (Hugging Face layout)");
   add_text(app, "--weights", weights, "TYPE",
            "f32, bf16 (default), int8, int4 or int2: how weights are kept and multiplied");
+  add_text(app, "--kv-cache", kv_cache, "TYPE",
+           "auto (default: bf16, or f32 with f32 weights), f32, bf16 or int8: how keys and values are kept");
 }
 
 void add_kernels(CLI::App& app, std::optional<std::string>& kernels) {
   add_text(app, "--kernels", kernels, "SET",
            "auto (default), avx512, avx2 or ref: instructions that the engine's own code uses");
+}
+
+void add_pin(CLI::App& app, std::optional<std::string>& pin) {
+  add_text(app, "--pin", pin, "WHEN",
+           "auto (default), on or off: keep each thread on a core of its own; auto does where there are "
+           "several memory nodes");
 }
 
 void add_password_file(CLI::App& app, std::optional<std::string>& file) {
@@ -336,10 +348,11 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
                    "Files, folders (walked), or - for paths on stdin; replace the graph's")
       ->type_name("");
   add_text(*run_app, "-o,--output", run.output, "PATH", "Where the JSONL goes; - is stdout");
-  add_model(*run_app, run.model, run.weights);
+  add_model(*run_app, run.model, run.weights, run.kv_cache);
   add_settings(*run_app, run.settings);
   add_integer(*run_app, "--threads", run.threads, 1, kMaxThreads,
               "Threads of the engine (default: usable cores)");
+  add_pin(*run_app, run.pin);
   add_integer(*run_app, "--decoders", run.decoders, 1, kMaxDecoders,
               "Threads that open videos, PDFs and images (default: the graph's)");
   add_integer(*run_app, "--limit", run.limit, 0, std::numeric_limits<int>::max(), "Only the first N inputs");
@@ -374,9 +387,10 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
   ask_app->add_option(kFilesAndQuestionName, files_and_question, "Files in prompt order, then the question")
       ->required()
       ->type_name("");
-  add_model(*ask_app, ask.model, ask.weights);
+  add_model(*ask_app, ask.model, ask.weights, ask.kv_cache);
   add_integer(*ask_app, "--threads", ask.threads, 1, kMaxThreads,
               "Threads of the engine (default: usable cores)");
+  add_pin(*ask_app, ask.pin);
   add_integer(*ask_app, "--soft-tokens", ask.soft_tokens, 70, 1120,
               "Soft tokens a picture: 70, 140, 280, 560 or 1120 (default: by kind of file)");
   add_integer(*ask_app, "--max-tokens", max_tokens, 1, 131072, "Longest answer, in tokens (default 256)");
@@ -390,13 +404,16 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
   CLI::App* bench_app =
       app.add_subcommand("bench", "Measure prefill, decode and image speed, and memory, on this machine");
   bench_app->footer(kBenchExamples);
-  add_model(*bench_app, bench.model, bench.weights);
+  add_model(*bench_app, bench.model, bench.weights, bench.kv_cache);
   add_text(*bench_app, "--synthetic", bench.synthetic, "SHAPE",
            "e4b or e2b: invented weights of that shape instead of a model");
   add_integer(*bench_app, "--threads", bench.threads, 1, kMaxThreads,
               "Threads of the engine (default: usable cores)");
+  add_pin(*bench_app, bench.pin);
   add_integer(*bench_app, "--repeats", bench.repeats, 1, 1000,
               "Runs of each measurement, of which the median counts (default 3)");
+  add_integer(*bench_app, "--context", bench.context, 0, 1 << 20,
+              "Positions that are there already when decoding is measured (default 512)");
   bench_app
       ->add_option("--only", bench.only,
                    "Only these, joined by commas: " + pipeline::joined(bench_items(), ", "))
@@ -441,12 +458,16 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
   inspect_app->add_option("DIR", inspect.model, "Model directory")->required()->type_name("");
   PackFlags pack;
   CLI::App* pack_app =
-      model_app->add_subcommand("pack", "Quantise a model directory once, into one that loads in seconds");
+      model_app->add_subcommand("pack", "Convert a model directory once, into one that loads in seconds");
   pack_app->add_option("SRC", pack.source, "Model directory as released")->required()->type_name("");
   pack_app->add_option("-o,--output", pack.output, "Directory to make; must not exist or be empty")
       ->required()
       ->type_name("DST");
-  pack_app->add_option("--weights", pack.weights, "int8, int4 or int2")->required()->type_name("TYPE");
+  pack_app->add_option("--weights", pack.weights, "bf16, int8, int4 or int2")->required()->type_name("TYPE");
+  pack_app
+      ->add_option("--per-layer-table", pack.per_layer_table,
+                   "Table of per-layer embeddings: keep it as it is, or int8 for half the disk")
+      ->type_name("TYPE");
   pack_app->add_flag("-q,--quiet", pack.quiet, "Errors only");
   TokenizeFlags tokenize;
   CLI::App* tokenize_app = model_app->add_subcommand("tokenize", "Token ids and pieces of texts");
@@ -474,6 +495,7 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
   if (inspect_app->parsed()) return inspect;
   if (pack_app->parsed()) {
     check_choice("--weights", pack.weights, kPackedWeights);
+    check_choice("--per-layer-table", pack.per_layer_table, kPackedTables);
     return pack;
   }
   if (tokenize_app->parsed()) return tokenize;
@@ -517,6 +539,12 @@ std::string resolve_kernels(const std::optional<std::string>& flag, const Enviro
   return setting.text ? check_choice(setting.name, *setting.text, kKernels) : kKernels.front();
 }
 
+engine::Pinning resolve_pin(const std::optional<std::string>& flag, const Environment& environment) {
+  const Setting setting = flag_or_variable("--pin", flag, "REELFOLIO_PIN", environment);
+  if (!setting.text) return engine::Pinning::automatic;
+  return engine::find_pinning(check_choice(setting.name, *setting.text, kPinnings)).value();
+}
+
 LogLevel resolve_log_level(const std::optional<std::string>& flag, bool quiet,
                            const Environment& environment) {
   const Setting setting = flag_or_variable("--log-level", flag, "REELFOLIO_LOG_LEVEL", environment);
@@ -546,6 +574,7 @@ std::filesystem::path resolve_password_file(const std::optional<std::string>& fl
 ProcessSettings resolve(const RunFlags& flags, const Environment& environment) {
   ProcessSettings settings;
   settings.threads = resolve_threads(flags.threads, environment);
+  settings.pinning = resolve_pin(flags.pin, environment);
   settings.kernels = resolve_kernels(flags.kernels, environment);
   settings.log_level = resolve_log_level(flags.log_level, flags.quiet, environment);
   settings.password_file = resolve_password_file(flags.password_file, environment);
@@ -563,6 +592,7 @@ ProcessSettings resolve(const RunFlags& flags, const Environment& environment) {
 ProcessSettings resolve(const AskFlags& flags, const Environment& environment) {
   ProcessSettings settings;
   settings.threads = resolve_threads(flags.threads, environment);
+  settings.pinning = resolve_pin(flags.pin, environment);
   settings.kernels = resolve_kernels(flags.kernels, environment);
   settings.log_level = resolve_log_level(flags.log_level, flags.quiet, environment);
   settings.password_file = resolve_password_file(flags.password_file, environment);
@@ -573,6 +603,7 @@ ProcessSettings resolve(const AskFlags& flags, const Environment& environment) {
 ProcessSettings resolve(const BenchFlags& flags, const Environment& environment) {
   ProcessSettings settings;
   settings.threads = resolve_threads(flags.threads, environment);
+  settings.pinning = resolve_pin(flags.pin, environment);
   settings.kernels = resolve_kernels(flags.kernels, environment);
   settings.log_level = resolve_log_level(flags.log_level, flags.quiet, environment);
   settings.progress = ProgressMode::none;
@@ -596,11 +627,13 @@ void apply_flags(pipeline::GraphSpec& spec, const RunFlags& flags, const Environ
   } places[] = {
       {"model.path", "--model", flags.model, "REELFOLIO_MODEL"},
       {"model.weights", "--weights", flags.weights, "REELFOLIO_WEIGHTS"},
+      {"model.kv_cache", "--kv-cache", flags.kv_cache, "REELFOLIO_KV_CACHE"},
       {"output.path", "--output", flags.output, "REELFOLIO_OUTPUT"},
       {"limits.decoders", "--decoders", decoders, "REELFOLIO_DECODERS"},
   };
   const auto apply = [&](const std::string& target, const std::string& name, const std::string& value) {
     if (target == "model.weights") check_choice(name, value, kWeights);
+    if (target == "model.kv_cache") check_choice(name, value, kKvTypes);
     const bool is_number = target == "limits.decoders";
     if (is_number) parse_integer(name, value, 1, kMaxDecoders);
     pipeline::apply_setting(spec, target + "=" + (is_number ? value : pipeline::yaml_text(value)));
@@ -624,12 +657,20 @@ engine::ops::WeightType resolve_weights(const std::optional<std::string>& flag,
   return engine::ops::find_weight_type(check_choice(weights.name, *weights.text, kWeights)).value();
 }
 
+std::optional<engine::text::KvType> resolve_kv_cache(const std::optional<std::string>& flag,
+                                                     const Environment& environment) {
+  const Setting type = flag_or_variable("--kv-cache", flag, "REELFOLIO_KV_CACHE", environment);
+  if (!type.text) return std::nullopt;
+  return engine::text::find_kv_type(check_choice(type.name, *type.text, kKvTypes));
+}
+
 }  // namespace
 
 AskModel resolve_model(const AskFlags& flags, const Environment& environment) {
   const Setting model = flag_or_variable("--model", flags.model, "REELFOLIO_MODEL", environment);
   if (!model.text) throw ConfigError("no model is named: give --model DIR or set REELFOLIO_MODEL");
-  return {*model.text, resolve_weights(flags.weights, environment)};
+  return {*model.text, resolve_weights(flags.weights, environment),
+          resolve_kv_cache(flags.kv_cache, environment)};
 }
 
 engine::BenchOptions resolve_bench(const BenchFlags& flags, const Environment& environment) {
@@ -648,8 +689,11 @@ engine::BenchOptions resolve_bench(const BenchFlags& flags, const Environment& e
     options.model = std::filesystem::path(*model.text);
   }
   options.weights = resolve_weights(flags.weights, environment);
+  options.kv_cache = resolve_kv_cache(flags.kv_cache, environment);
   options.threads = resolve_threads(flags.threads, environment);
+  options.pinning = resolve_pin(flags.pin, environment);
   options.repeats = flags.repeats.value_or(options.repeats);
+  if (flags.context) options.context = static_cast<std::size_t>(*flags.context);
   for (const std::string& item : flags.only) {
     if (!engine::is_bench_item(item)) {
       throw ConfigError("--only names " + pipeline::in_quotes(item) + ", expected " +

@@ -31,9 +31,11 @@ struct RunFlags {
   std::optional<std::string> output;
   std::optional<std::string> model;
   std::optional<std::string> weights;
+  std::optional<std::string> kv_cache;
   std::vector<std::string> settings;  ///< "stage.key=value", in order
   std::optional<std::string> kernels;
   std::optional<int> threads;
+  std::optional<std::string> pin;
   std::optional<int> decoders;
   std::optional<std::size_t> limit;  ///< only the first so many inputs
   std::optional<std::string> shard;  ///< "I/N"
@@ -62,8 +64,10 @@ struct AskFlags {
   std::string question;
   std::optional<std::string> model;
   std::optional<std::string> weights;
+  std::optional<std::string> kv_cache;
   std::optional<std::string> kernels;
   std::optional<int> threads;
+  std::optional<std::string> pin;
   std::optional<int> soft_tokens;
   int max_tokens = 256;
   bool thinking = false;
@@ -82,6 +86,7 @@ struct PackFlags {
   std::filesystem::path source;
   std::filesystem::path output;
   std::string weights;
+  std::string per_layer_table = "keep";
   bool quiet = false;
 };
 
@@ -103,9 +108,12 @@ struct BenchFlags {
   std::optional<std::string> model;
   std::optional<std::string> synthetic;
   std::optional<std::string> weights;
+  std::optional<std::string> kv_cache;
   std::optional<std::string> kernels;
   std::optional<int> threads;
+  std::optional<std::string> pin;
   std::optional<int> repeats;
+  std::optional<int> context;
   std::vector<std::string> only;
   bool json = false;
   bool quiet = false;
@@ -138,6 +146,7 @@ CommandLine parse_command_line(int argc, const char* const* argv);
 /// Settings that no graph has, resolved.
 struct ProcessSettings {
   int threads = 1;
+  engine::Pinning pinning = engine::Pinning::automatic;
   ProgressMode progress = ProgressMode::automatic;
   std::string kernels = "auto";  ///< for engine::kernels::force_kernels
   LogLevel log_level = LogLevel::info;
@@ -167,10 +176,11 @@ std::filesystem::path resolve_password_file(const std::optional<std::string>& fl
 /// Throws ConfigError.
 void apply_flags(pipeline::GraphSpec& spec, const RunFlags& flags, const Environment& environment);
 
-/// --model and --weights of `ask`, which has no graph. Throws ConfigError if no model is named.
+/// --model, --weights and --kv-cache of `ask`, which has no graph. Throws ConfigError if no model is named.
 struct AskModel {
   std::filesystem::path path;
   engine::ops::WeightType weights;
+  std::optional<engine::text::KvType> kv_cache;
 };
 AskModel resolve_model(const AskFlags& flags, const Environment& environment);
 

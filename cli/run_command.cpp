@@ -182,13 +182,15 @@ void write_report(const std::filesystem::path& output, const pipeline::Graph& gr
   }
   report.machine = pipeline::this_machine();
   report.peak_memory = pipeline::peak_memory_bytes();
-  report.options = {{"graph", pipeline::printable(graph.file.string())},
-                    {"model", pipeline::printable(graph.model.path.string())},
-                    {"weights", std::string(engine::ops::weight_type_name(graph.model.weights))},
-                    {"inputs", option_list(flags.inputs)},
-                    {"set", option_list(flags.settings)},
-                    {"threads", settings.threads},
-                    {"decoders", graph.limits.decoders}};
+  report.options = {
+      {"graph", pipeline::printable(graph.file.string())},
+      {"model", pipeline::printable(graph.model.path.string())},
+      {"weights", std::string(engine::ops::weight_type_name(graph.model.weights))},
+      {"kv_cache", engine == nullptr ? "" : std::string(engine::text::kv_type_name(engine->kv_cache()))},
+      {"inputs", option_list(flags.inputs)},
+      {"set", option_list(flags.settings)},
+      {"threads", settings.threads},
+      {"decoders", graph.limits.decoders}};
   if (flags.limit) report.options.emplace_back("limit", *flags.limit);
   if (flags.shard) {
     const ShardFlag shard = parse_shard(*flags.shard);
@@ -216,6 +218,9 @@ std::unique_ptr<pipeline::Ledger> open_ledger(const std::filesystem::path& outpu
   std::string model;
   if (engine != nullptr) {
     model = engine->fingerprint() + " " + std::string(engine::ops::weight_type_name(engine->weights()));
+    if (engine->kv_cache() != engine::text::default_kv_type(engine->weights())) {
+      model += " " + std::string(engine::text::kv_type_name(engine->kv_cache()));
+    }
   }
   auto [ledger, warning] = pipeline::Ledger::open(pipeline::ledger_path(output), graph, model, options);
   if (!warning.empty()) console.warning(warning);
@@ -277,7 +282,12 @@ ExitCode run_command(const RunFlags& flags) {
                   " threads");
     // A run that finds nothing to ask does without the weights.
     engine = load_engine_when_asked(
-        graph.model.path, {.weights = graph.model.weights, .threads = settings.threads}, [&console, started] {
+        graph.model.path,
+        {.weights = graph.model.weights,
+         .threads = settings.threads,
+         .kv_cache = graph.model.kv_cache,
+         .pinning = settings.pinning},
+        [&console, started] {
           const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - started;
           console.debug("the model is loaded " + std::to_string(taken.count()) + " s after the start");
         });

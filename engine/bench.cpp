@@ -9,9 +9,9 @@
 #include <utility>
 
 #include "engine/audio/audio_tensors.h"
-#include "engine/audio/audio_tower.h"
 #include "engine/audio/mel_features.h"
 #include "engine/audio_clip.h"
+#include "engine/cache_room.h"
 #include "engine/error.h"
 #include "engine/kernels/attention.h"
 #include "engine/kernels/quant_kernels.h"
@@ -22,8 +22,8 @@
 #include "engine/synthetic_tokenizer.h"
 #include "engine/text/decoder.h"
 #include "engine/tokenizer.h"
+#include "engine/towers.h"
 #include "engine/vision/preprocess.h"
-#include "engine/vision/vision_tower.h"
 
 namespace reelfolio::engine {
 
@@ -53,14 +53,22 @@ double median(std::vector<double> values) {
   return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
 }
 
-std::size_t peak_rss_bytes() {
-  // Not getrusage: its maximum outlives exec and may be the parent's.
+/// A figure of /proc/self/status: "VmHWM:" is the most that was resident. Not getrusage: its maximum
+/// outlives exec and may be the parent's.
+std::size_t status_bytes(std::string_view key) {
   std::ifstream status("/proc/self/status");
   for (std::string line; std::getline(status, line);) {
-    constexpr std::string_view kKey = "VmHWM:";
-    if (line.starts_with(kKey)) return std::stoull(line.substr(kKey.size())) * 1024;
+    if (line.starts_with(key)) return std::stoull(line.substr(key.size())) * 1024;
   }
   return 0;
+}
+
+void note_memory(BenchResult& result) {
+  const std::size_t own = status_bytes("RssAnon:");
+  const std::size_t mapped = status_bytes("RssFile:") + status_bytes("RssShmem:");
+  if (own + mapped <= result.own_bytes + result.mapped_bytes) return;
+  result.own_bytes = own;
+  result.mapped_bytes = mapped;
 }
 
 /// What a case needs at least.
@@ -107,7 +115,7 @@ Work text_work(const TextConfig& text, std::size_t start, std::size_t rows) {
 
 /// Keys and values that one decode step of a sequence reads.
 double kv_bytes(const TextConfig& text, const text::KvLayout& layout, std::size_t positions) {
-  const double element = layout.type == text::KvType::f32 ? 4 : 2;
+  const double element = layout.type == text::KvType::f32 ? 4 : layout.type == text::KvType::bf16 ? 2 : 1;
   double bytes = 0;
   for (const TextLayerConfig& layer : text.layers) {
     const std::size_t seen =
@@ -206,12 +214,22 @@ class Bench {
       : options_(options),
         config_(std::move(config)),
         checkpoint_(std::move(checkpoint)),
-        weights_(weights),
-        decoder_(config_, checkpoint_, weights) {
-    if (config_.vision) tower_.emplace(config_, checkpoint_, weights);
+        decoder_(config_, checkpoint_, weights, options.kv_cache.value_or(text::default_kv_type(weights))),
+        towers_(config_, checkpoint_, weights) {
+    // The steps that are measured come behind it.
+    const std::size_t most = config_.text.max_position_embeddings;
+    if (options.context >= most) {
+      throw ModelError("config.json: 'max_position_embeddings' is " + std::to_string(most) +
+                       ", expected more than the " + std::to_string(options.context) +
+                       " positions to decode behind");
+    }
   }
 
   std::size_t text_weight_bytes() const { return decoder_.memory_bytes(); }
+  std::size_t vision_weight_bytes() const { return towers_.vision_bytes(); }
+  /// Keys and values of the case that had most.
+  std::size_t most_kv_bytes() const { return most_kv_bytes_; }
+  text::KvType kv_type() const { return decoder_.kv_layout().type; }
 
   /// Empty where the model has no such part.
   std::optional<std::pair<BenchMeasure, Work>> measure(const BenchCase& which);
@@ -222,6 +240,7 @@ class Bench {
     double tokens = 1;
     Work work;
   };
+  bool has_room(std::size_t sequences) const;
   Timed prefill();
   Timed decode(std::size_t sequences);
   Timed image(int budget);
@@ -247,10 +266,10 @@ class Bench {
   const BenchOptions& options_;
   const ModelConfig config_;
   const Checkpoint checkpoint_;
-  const ops::WeightType weights_;
   text::TextDecoder decoder_;
-  std::optional<vision::VisionTower> tower_;
+  Towers towers_;
   MatrixBuffer inputs_, logits_;
+  std::size_t most_kv_bytes_ = 0;
 };
 
 std::optional<std::pair<BenchMeasure, Work>> Bench::measure(const BenchCase& which) {
@@ -260,10 +279,12 @@ std::optional<std::pair<BenchMeasure, Work>> Bench::measure(const BenchCase& whi
   if (group == "prefill") {
     timed = prefill();
   } else if (group == "decode") {
-    timed = decode(std::stoul(std::string(which.name.substr(underscore + 1))));
-  } else if (group == "image" && tower_) {
+    const std::size_t sequences = std::stoul(std::string(which.name.substr(underscore + 1)));
+    if (!has_room(sequences)) return std::nullopt;
+    timed = decode(sequences);
+  } else if (group == "image" && towers_.sees()) {
     timed = image(std::stoi(std::string(which.name.substr(underscore + 1))));
-  } else if (group == "audio" && audio::has_audio_tower(config_, checkpoint_)) {
+  } else if (group == "audio" && towers_.hears()) {
     timed = audio();
   } else {
     return std::nullopt;
@@ -273,6 +294,14 @@ std::optional<std::pair<BenchMeasure, Work>> Bench::measure(const BenchCase& whi
   measure.seconds = timed.seconds;
   measure.value = which.unit == BenchUnit::tokens_per_second ? timed.tokens / timed.seconds : timed.seconds;
   return std::pair(measure, timed.work);
+}
+
+/// Whether so many sequences' keys and values fit into the memory that is available.
+bool Bench::has_room(std::size_t sequences) const {
+  const auto available = available_memory_bytes();
+  const std::size_t positions =
+      options_.context + 1 + kStepsPerRepeat * static_cast<std::size_t>(options_.repeats);
+  return !available || sequences * decoder_.kv_layout().bytes_for(positions, kPromptTokens) <= *available;
 }
 
 Bench::Timed Bench::prefill() {
@@ -285,6 +314,7 @@ Bench::Timed Bench::prefill() {
     const text::SequenceStep step{&cache, std::as_const(inputs_).view(), ids, text::LogitRows::last};
     decoder_.forward({&step, 1}, logits_);
     (void)sampling::greedy(std::as_const(logits_).row(0));
+    most_kv_bytes_ = std::max(most_kv_bytes_, cache.memory_bytes());
   };
   run();
   check_finite();
@@ -344,6 +374,9 @@ Bench::Timed Bench::decode(std::size_t sequences) {
   };
   step();
   check_finite();
+  std::size_t kv = 0;
+  for (const text::KvCache& cache : caches) kv += cache.memory_bytes();
+  most_kv_bytes_ = std::max(most_kv_bytes_, kv);
   Timed timed;
   timed.seconds = median_seconds(kStepsPerRepeat * options_.repeats, step);
   timed.tokens = static_cast<double>(sequences);
@@ -357,27 +390,25 @@ Bench::Timed Bench::decode(std::size_t sequences) {
 
 Bench::Timed Bench::image(int budget) {
   const bool frame = budget == 70;
-  const RgbImage picture = budget == 1120 ? page(1240, 1754) : photograph(1280, 720);
+  const auto picture =
+      std::make_shared<const RgbImage>(budget == 1120 ? page(1240, 1754) : photograph(1280, 720));
+  const auto kind = frame ? SoftTokenSource::Kind::video_frame : SoftTokenSource::Kind::image;
+  const SoftTokenSource source = SoftTokenSource::picture(picture, budget, kind);
   Timed timed;
-  const auto run = [&] {
-    const vision::PreprocessedImage patches = vision::preprocess_image(picture, budget, frame);
-    const MatrixBuffer soft_tokens = tower_->encode(patches);
-    timed.work = image_work(config_, patches);
-  };
+  timed.work = image_work(config_, vision::preprocess_image(*picture, budget, frame));
+  const auto run = [&] { (void)towers_.encode(source, [] {}); };
   run();
   timed.seconds = median_seconds(options_.repeats, run);
   return timed;
 }
 
 Bench::Timed Bench::audio() {
-  // Loaded here, as the engine loads it when it first meets sound.
-  verify_packed_model(checkpoint_, config_, PackedPart::audio_tower);
-  const audio::AudioTower tower(config_, checkpoint_, weights_);
-  const AudioClip clip = noise(kMostAudioSamples);
+  const auto clip = std::make_shared<const AudioClip>(noise(kMostAudioSamples));
+  const SoftTokenSource source = SoftTokenSource::sound(clip);
   Timed timed;
-  timed.work = audio_work(config_, audio::num_mel_frames(clip.samples.size()));
+  timed.work = audio_work(config_, audio::num_mel_frames(clip->samples.size()));
   const auto run = [&] {
-    const MatrixBuffer soft_tokens = tower.encode(audio::mel_features(clip.samples).view());
+    const MatrixBuffer soft_tokens = towers_.encode(source, [] {});
     if (!std::isfinite(soft_tokens.row(0)[0]))
       throw ModelError("the audio tower's soft tokens are not finite numbers");
   };
@@ -437,6 +468,8 @@ BenchResult run_bench(const BenchOptions& options, const std::function<void(std:
   };
   ops::set_num_threads(options.threads);
   BenchResult result;
+  result.pinning = pin_threads(options.pinning, options.threads);
+  const InterleavedMemory interleaved(options.pinning != Pinning::off);
   result.weights = options.weights;
   result.threads = options.threads;
   result.repeats = options.repeats;
@@ -464,13 +497,16 @@ BenchResult run_bench(const BenchOptions& options, const std::function<void(std:
       ModelConfig config = load_model_config(dir);
       Checkpoint checkpoint = Checkpoint::open(dir);
       result.weights = packed_weights(checkpoint).value_or(options.weights);
-      verify_packed_model(checkpoint, config, PackedPart::decoder_and_vision);
+      verify_packed_model(checkpoint, PackedPart::decoder_and_vision);
       bench.emplace(options, std::move(config), std::move(checkpoint), result.weights);
       result.load_s = seconds_since(start);
     }
     result.attention_kernel = kernels::best_attention_kernel(result.weights).name;
     result.text_weight_bytes = bench->text_weight_bytes();
-    result.load_peak_rss_bytes = peak_rss_bytes();
+    result.kv_cache = bench->kv_type();
+    result.vision_weight_bytes = bench->vision_weight_bytes();
+    result.load_peak_rss_bytes = status_bytes("VmHWM:");
+    note_memory(result);
     const auto is_wanted = [&](std::string_view name) {
       return options.only.empty() || std::any_of(options.only.begin(), options.only.end(),
                                                  [&](const std::string& item) { return covers(item, name); });
@@ -488,8 +524,10 @@ BenchResult run_bench(const BenchOptions& options, const std::function<void(std:
         result.measures.push_back(measured->first);
         works.push_back(measured->second);
       }
+      note_memory(result);
     }
-    result.peak_rss_bytes = peak_rss_bytes();
+    result.kv_bytes = bench->most_kv_bytes();
+    result.peak_rss_bytes = status_bytes("VmHWM:");
   }
 
   progress("limits of the machine");

@@ -14,6 +14,8 @@
 #include "engine/mask_bench.h"
 #include "engine/ops/matmul.h"
 #include "engine/synthetic_checkpoint.h"
+#include "engine/text/kv_type.h"
+#include "engine/thread_placement.h"
 
 /// How fast this machine runs a model, and how near that is to what the machine can do.
 namespace reelfolio::engine {
@@ -22,7 +24,8 @@ enum class BenchUnit { tokens_per_second, seconds };
 
 /// Something to be measured.
 ///   prefill_512  one prompt of 512 tokens, up to the first token of the answer
-///   decode_N     one token each for N sequences together, behind BenchOptions::context positions
+///   decode_N     one token each for N sequences together, behind BenchOptions::context positions; not
+///                where their keys and values do not fit into the memory that is available
 ///   image_N      a picture to at most N soft tokens, preprocessing included: a video frame of
 ///                1280 x 720 for 70, a picture of that size for 280, a page of 1240 x 1754 for 1120
 ///   audio_30s    30 seconds of sound to soft tokens
@@ -46,6 +49,8 @@ struct BenchOptions {
   /// Items that is_bench_item knows; empty: all cases.
   std::vector<std::string> only;
   std::size_t context = 512;
+  std::optional<text::KvType> kv_cache;  ///< nullopt: text::default_kv_type
+  Pinning pinning = Pinning::automatic;
   LimitSizes limits;
 };
 
@@ -68,6 +73,7 @@ struct BenchResult {
   int threads = 1;
   int repeats = 1;
   std::size_t context = 0;
+  text::KvType kv_cache = text::KvType::bf16;
   std::vector<BenchMeasure> measures;  ///< of the cases that were wanted and that this model can do
   /// Item "mask": constrained decoding's own cost. Absent where it was not wanted, or the model is
   /// synthetic and of another vocabulary than the release's.
@@ -79,6 +85,13 @@ struct BenchResult {
   /// The most memory of this process so far (VmHWM): once loaded, and after all cases.
   std::size_t load_peak_rss_bytes = 0;
   std::size_t peak_rss_bytes = 0;
+  /// What was resident after the case that left most: memory of the process itself, and pages of files and
+  /// shared memory (a packed model's, the invented weights'), which others may use too and the system may
+  /// take back.
+  std::size_t own_bytes = 0;
+  std::size_t mapped_bytes = 0;
+  std::size_t vision_weight_bytes = 0;  ///< of the vision tower
+  std::size_t kv_bytes = 0;             ///< keys and values of the case that had most
 
   MachineLimits limits;
 
@@ -86,6 +99,7 @@ struct BenchResult {
   std::string row_kernels;
   std::string attention_kernel;  ///< of the vision tower
   std::string quant_kernels;     ///< of int8, int4 and int2 weights
+  std::string pinning;           ///< what pin_threads did
 
   const BenchMeasure* find(std::string_view name) const;
 };

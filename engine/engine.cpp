@@ -77,6 +77,7 @@ class LoadedEngine final : public Engine {
   const Tokenizer& tokenizer() const override { return model_.tokenizer; }
   const std::string& fingerprint() const override { return model_.fingerprint; }
   ops::WeightType weights() const override { return model_.weights; }
+  text::KvType kv_cache() const override { return model_.kv_type; }
   EngineStats stats() const override { return model_.stats(); }
 
  private:

@@ -14,6 +14,8 @@
 #include "engine/chat.h"
 #include "engine/error.h"
 #include "engine/ops/matmul.h"
+#include "engine/text/kv_type.h"
+#include "engine/thread_placement.h"
 
 /// The engine's front door: load a Gemma 4 directory, answer requests.
 /// Needs nothing of the pipeline; see tests/engine/engine_test.cpp for a use in ten lines.
@@ -128,6 +130,9 @@ struct ServeOptions {
 struct EngineOptions {
   ops::WeightType weights = ops::WeightType::bf16;
   int threads = 0;  ///< 0: one for each core that this process may use
+  /// How keys and values are kept; nullopt: text::default_kv_type.
+  std::optional<text::KvType> kv_cache = std::nullopt;
+  Pinning pinning = Pinning::automatic;
 };
 
 /// Counters since loading, for progress and the run report.
@@ -183,6 +188,7 @@ class Engine {
   virtual EngineStats stats() const = 0;
   /// The type of weights in use: a packed directory has its own, whatever the options said.
   virtual ops::WeightType weights() const = 0;
+  virtual text::KvType kv_cache() const = 0;
   /// SHA-256 over config, tokenizer, processor settings and tensors' names, shapes and
   /// contents (sampled for speed, see the .cpp) as hex: the same for a copy of the directory.
   virtual const std::string& fingerprint() const = 0;

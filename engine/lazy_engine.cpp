@@ -67,6 +67,9 @@ class LazyEngine final : public Engine {
     return engine_ ? engine_->stats() : EngineStats{};
   }
   ops::WeightType weights() const override { return weights_; }
+  text::KvType kv_cache() const override {
+    return options_.kv_cache.value_or(text::default_kv_type(weights_));
+  }
   const std::string& fingerprint() const override { return fingerprint_; }
 
  private:

@@ -22,8 +22,9 @@ LoadedModel::LoadedModel(const std::filesystem::path& dir, const EngineOptions& 
       tokenizer(Tokenizer::load(dir)),
       checkpoint(Checkpoint::open(dir)),
       weights(packed_weights(checkpoint).value_or(options.weights)),
+      kv_type(options.kv_cache.value_or(text::default_kv_type(weights))),
       fingerprint(model_fingerprint(dir, checkpoint)),
-      decoder(make_decoder()),
+      decoder(make_decoder(options.pinning)),
       towers(config, checkpoint, weights),
       channel{tokenizer.id(control::kChannelBegin), tokenizer.id(control::kChannelEnd)},
       known_sources(kRememberedRows),
@@ -34,10 +35,12 @@ LoadedModel::LoadedModel(const std::filesystem::path& dir, const EngineOptions& 
   }
 }
 
-text::TextDecoder LoadedModel::make_decoder() const {
+text::TextDecoder LoadedModel::make_decoder(Pinning pinning) const {
   ops::set_num_threads(threads);
-  verify_packed_model(checkpoint, config, PackedPart::decoder_and_vision);
-  return {config, checkpoint, weights};
+  pin_threads(pinning, threads);
+  const InterleavedMemory interleaved(pinning != Pinning::off && packed_weights(checkpoint).has_value());
+  verify_packed_model(checkpoint, PackedPart::decoder_and_vision);
+  return {config, checkpoint, weights, kv_type};
 }
 
 }  // namespace reelfolio::engine

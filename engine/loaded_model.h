@@ -39,6 +39,7 @@ class LoadedModel {
   const Tokenizer tokenizer;
   const Checkpoint checkpoint;
   const ops::WeightType weights;
+  const text::KvType kv_type;
   const std::string fingerprint;
   text::TextDecoder decoder;
   Towers towers;
@@ -48,7 +49,7 @@ class LoadedModel {
   GenerationModel generation() const { return {tokenizer, config, channel, grammars_}; }
 
  private:
-  text::TextDecoder make_decoder() const;
+  text::TextDecoder make_decoder(Pinning pinning) const;
 
   mutable Grammars grammars_;
   mutable std::mutex stats_mutex_;

@@ -26,6 +26,8 @@ namespace reelfolio::pipeline {
 struct ModelSettings {
   std::filesystem::path path;  ///< empty: none named
   engine::ops::WeightType weights = engine::ops::WeightType::bf16;
+  /// How keys and values are kept; nullopt ("auto"): as engine::text::default_kv_type says.
+  std::optional<engine::text::KvType> kv_cache;
 };
 
 struct InputSettings {
@@ -95,7 +97,7 @@ std::string graph_to_yaml(const Graph& graph);
 /// The same as a Graphviz digraph.
 std::string graph_to_dot(const Graph& graph);
 /// SHA-256 over what influences results (stages, parameters, contents of schema and template
-/// files, the type of the weights where a model is used; not paths of model, inputs or
+/// files, the types of weights and of keys and values where a model is used; not paths of model, inputs or
 /// output, not limits), as hex.
 std::string graph_fingerprint(const Graph& graph);
 

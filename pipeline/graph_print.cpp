@@ -41,12 +41,17 @@ nlohmann::ordered_json param_to_json(const stages::ParamValue& value) {
   return nullptr;
 }
 
+std::string kv_cache_name(const ModelSettings& model) {
+  return model.kv_cache ? std::string(engine::text::kv_type_name(*model.kv_cache)) : "auto";
+}
+
 }  // namespace
 
 std::string graph_to_yaml(const Graph& graph) {
   std::string out = "version: 1\nmodel:\n";
   if (!graph.model.path.empty()) out += "  path: " + yaml_text(graph.model.path.string()) + "\n";
   out += "  weights: " + std::string(engine::ops::weight_type_name(graph.model.weights)) + "\n";
+  out += "  kv_cache: " + kv_cache_name(graph.model) + "\n";
 
   std::vector<std::string> paths;
   for (const auto& path : graph.inputs.paths) paths.push_back(path.string());
@@ -125,7 +130,10 @@ std::string graph_to_dot(const Graph& graph) {
 std::string graph_fingerprint(const Graph& graph) {
   nlohmann::ordered_json document;
   document["version"] = 1;
-  if (graph.needs_model()) document["weights"] = engine::ops::weight_type_name(graph.model.weights);
+  if (graph.needs_model()) {
+    document["weights"] = engine::ops::weight_type_name(graph.model.weights);
+    if (graph.model.kv_cache) document["kv_cache"] = kv_cache_name(graph.model);
+  }
   auto& stages = document["stages"] = nlohmann::ordered_json::array();
   for (const GraphStage& stage : graph.stages) {
     nlohmann::ordered_json entry;

@@ -70,11 +70,15 @@ ModelSettings read_model_settings(const SpecValue::Map& section) {
   ParamSpec weights = param("weights", ParamType::choice);
   weights.choices = {"f32", "bf16", "int8", "int4", "int2"};
   weights.default_value = std::string(engine::ops::weight_type_name(ModelSettings{}.weights));
+  ParamSpec kv_cache = param("kv_cache", ParamType::choice);
+  kv_cache.choices = {"auto", "f32", "bf16", "int8"};
+  kv_cache.default_value = "auto";
   const stages::Params params =
-      read_params(section, {param("path", ParamType::path), weights}, {}, "'model'", {});
+      read_params(section, {param("path", ParamType::path), weights, kv_cache}, {}, "'model'", {});
   ModelSettings settings;
   if (params.has("path")) settings.path = params.text("path");
   settings.weights = engine::ops::find_weight_type(params.text("weights")).value();
+  settings.kv_cache = engine::text::find_kv_type(params.text("kv_cache"));
   return settings;
 }
 

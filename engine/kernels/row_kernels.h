@@ -39,6 +39,9 @@ struct RowKernels {
   float (*exp_sum)(const float* x, float shift, float* y, std::size_t n);
   void (*bf16_to_f32)(const std::uint16_t* x, float* y, std::size_t n);
   void (*f32_to_bf16)(const float* x, std::uint16_t* y, std::size_t n);
+  /// y = x * scales[row], both [rows, size].
+  void (*int8_to_f32)(const std::int8_t* x, const float* scales, std::size_t rows, std::size_t size,
+                      float* y);
 
   /// scores[r * kTileKeys + t] = q_r . k_t for rows r < rows and keys t < keys; q_r starts at
   /// q + r * q_stride, k_t at k + t * size. A product depends on q_r and k_t alone.

@@ -1,13 +1,42 @@
 #include "engine/text/kv_cache.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <limits>
 #include <new>
 #include <utility>
 
 namespace reelfolio::engine::text {
 
-/// Keys of all heads, then values of all heads; each head is [kPagePositions, head_dim].
+namespace {
+
+/// Behind the integers of an int8 block.
+float* scales_of(std::byte* block, std::size_t head_dim) {
+  return reinterpret_cast<float*>(block + kPagePositions * head_dim);
+}
+
+/// Returns the scale, max|x| / 127. Values are rounded to nearest, ties to even; NaN and infinity make
+/// the scale NaN, so that whatever reads them shows it.
+float round_to_int8(ConstVector x, std::int8_t* out) {
+  float largest = 0.0F;
+  bool finite = true;
+  for (const float value : x) {
+    finite = finite && std::isfinite(value);
+    largest = std::max(largest, std::abs(value));
+  }
+  const float scale = largest / 127.0F;
+  const bool has_values = finite && scale > 0.0F;
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    out[i] = static_cast<std::int8_t>(has_values ? std::lrint(x[i] / scale) : 0);
+  }
+  return finite ? scale : std::numeric_limits<float>::quiet_NaN();
+}
+
+}  // namespace
+
+/// Blocks: keys of each head, then values of each head. A block is [kPagePositions, head_dim]; of int8 behind
+/// that [kPagePositions] f32, the scales.
 struct KvCache::Page {
   explicit Page(std::size_t size)
       : bytes(static_cast<std::byte*>(::operator new (size, std::align_val_t{64}))) {}
@@ -18,9 +47,36 @@ struct KvCache::Page {
   std::byte* bytes;
 };
 
+std::string_view kv_type_name(KvType type) {
+  return type == KvType::f32 ? "f32" : type == KvType::bf16 ? "bf16" : "int8";
+}
+
+std::optional<KvType> find_kv_type(std::string_view name) {
+  for (const KvType type : {KvType::f32, KvType::bf16, KvType::int8}) {
+    if (kv_type_name(type) == name) return type;
+  }
+  return std::nullopt;
+}
+
+KvType default_kv_type(ops::WeightType weights) {
+  return weights == ops::WeightType::f32 ? KvType::f32 : KvType::bf16;
+}
+
+std::size_t KvLayout::block_bytes(std::size_t layer) const {
+  const std::size_t values = layers[layer].head_dim * kPagePositions;
+  switch (type) {
+    case KvType::f32:
+      return values * 4;
+    case KvType::bf16:
+      return values * 2;
+    case KvType::int8:
+      break;
+  }
+  return values + kPagePositions * sizeof(float);
+}
+
 std::size_t KvLayout::page_bytes(std::size_t layer) const {
-  const Layer& l = layers[layer];
-  return 2 * l.num_kv_heads * l.head_dim * kPagePositions * (type == KvType::f32 ? 4 : 2);
+  return 2 * layers[layer].num_kv_heads * block_bytes(layer);
 }
 
 std::size_t KvLayout::bytes_for(std::size_t positions, std::size_t chunk) const {
@@ -97,14 +153,21 @@ void KvCache::store(std::size_t layer, std::size_t position, ConstVector key, Co
   for (std::size_t side = 0; side < 2; ++side) {
     const ConstVector source = side == 0 ? key : value;
     for (std::size_t head = 0; head < shape.num_kv_heads; ++head) {
-      const std::size_t block = side * shape.num_kv_heads + head;
-      const std::size_t offset = (block * kPagePositions + slot) * shape.head_dim;
-      const float* from = source.data() + head * shape.head_dim;
-      std::byte* to = bytes + offset * element_bytes();
-      if (layout_->type == KvType::f32) {
-        std::memcpy(to, from, shape.head_dim * sizeof(float));
-      } else {
-        kernels::row_kernels().f32_to_bf16(from, reinterpret_cast<std::uint16_t*>(to), shape.head_dim);
+      std::byte* block = bytes + (side * shape.num_kv_heads + head) * layout_->block_bytes(layer);
+      const ConstVector from = source.subspan(head * shape.head_dim, shape.head_dim);
+      const std::size_t first = slot * shape.head_dim;
+      switch (layout_->type) {
+        case KvType::f32:
+          std::memcpy(block + first * sizeof(float), from.data(), from.size_bytes());
+          break;
+        case KvType::bf16:
+          kernels::row_kernels().f32_to_bf16(from.data(), reinterpret_cast<std::uint16_t*>(block) + first,
+                                             from.size());
+          break;
+        case KvType::int8:
+          scales_of(block, shape.head_dim)[slot] =
+              round_to_int8(from, reinterpret_cast<std::int8_t*>(block) + first);
+          break;
       }
     }
   }
@@ -115,11 +178,20 @@ const float* KvCache::read(std::size_t layer, std::size_t page, std::size_t bloc
   const KvLayout::Layer& shape = layout_->layers[layer];
   const Layer& stored = layers_[layer];
   assert(page >= stored.first_page && page - stored.first_page < stored.pages.size());
-  const std::byte* bytes = stored.pages[page - stored.first_page]->bytes +
-                           block * kPagePositions * shape.head_dim * element_bytes();
-  if (layout_->type == KvType::f32) return reinterpret_cast<const float*>(bytes);
-  kernels::row_kernels().bf16_to_f32(reinterpret_cast<const std::uint16_t*>(bytes), scratch,
-                                     positions * shape.head_dim);
+  std::byte* bytes = stored.pages[page - stored.first_page]->bytes + block * layout_->block_bytes(layer);
+  switch (layout_->type) {
+    case KvType::f32:
+      return reinterpret_cast<const float*>(bytes);
+    case KvType::bf16:
+      kernels::row_kernels().bf16_to_f32(reinterpret_cast<const std::uint16_t*>(bytes), scratch,
+                                         positions * shape.head_dim);
+      break;
+    case KvType::int8:
+      kernels::row_kernels().int8_to_f32(reinterpret_cast<const std::int8_t*>(bytes),
+                                         scales_of(bytes, shape.head_dim), positions, shape.head_dim,
+                                         scratch);
+      break;
+  }
   return scratch;
 }
 

@@ -8,15 +8,13 @@
 #include "engine/config.h"
 #include "engine/kernels/row_kernels.h"
 #include "engine/tensor.h"
+#include "engine/text/kv_type.h"
 
 namespace reelfolio::engine::text {
 
 /// Positions of one page, on a fixed grid of absolute positions: attention works
 /// through keys page by page, so a result does not depend on how the cache was filled.
 inline constexpr std::size_t kPagePositions = kernels::kTileKeys;
-
-/// How keys and values are stored. bf16 halves the memory and rounds each once.
-enum class KvType { f32, bf16 };
 
 /// What a cache must know of the model: one entry for each layer that has keys and
 /// values of its own.
@@ -30,6 +28,8 @@ struct KvLayout {
   std::size_t sliding_window = 0;
   KvType type = KvType::f32;
 
+  /// Bytes of one head's keys, or values, of one page.
+  std::size_t block_bytes(std::size_t layer) const;
   /// Bytes of one page of a layer: keys and values of kPagePositions positions.
   std::size_t page_bytes(std::size_t layer) const;
   /// Upper bound for a sequence of `positions` positions, prefilled in chunks of at most
@@ -92,7 +92,6 @@ class KvCache {
   KvCache& operator=(const KvCache&) = delete;
   const float* read(std::size_t layer, std::size_t page, std::size_t block, std::size_t positions,
                     float* scratch) const;
-  std::size_t element_bytes() const { return layout_->type == KvType::f32 ? 4 : 2; }
 
   std::shared_ptr<const KvLayout> layout_;
   std::vector<Layer> layers_;

@@ -70,6 +70,15 @@ TEST_CASE("bench: flags become options") {
   CHECK(made.weights == engine::ops::WeightType::int8);
   CHECK(made.threads == 3);
   CHECK(made.repeats == 5);
+  CHECK(made.context == 512);
+  CHECK_FALSE(made.kv_cache);
+  CHECK(made.pinning == engine::Pinning::automatic);
+  const auto longer =
+      options({"--synthetic", "e4b", "--context", "131071", "--kv-cache", "int8", "--pin", "on"});
+  CHECK(longer.context == 131071);
+  CHECK(longer.kv_cache == engine::text::KvType::int8);
+  CHECK(longer.pinning == engine::Pinning::on);
+  CHECK_FALSE(options({"--synthetic", "e4b", "--kv-cache", "auto"}).kv_cache);
   CHECK(made.only == std::vector<std::string>{"decode", "image_70", "prefill"});
   CHECK_FALSE(parse_bench({"--synthetic", "e2b"}).json);
   CHECK(parse_bench({"--synthetic", "e2b", "--json"}).json);
@@ -92,6 +101,9 @@ TEST_CASE("bench: wrong flags are refused by name") {
         std::string::npos);
   CHECK(bench_refusal({"--synthetic", "e4b", "--weights", "int3"}).find("--weights is 'int3'") !=
         std::string::npos);
+  CHECK(bench_refusal({"--synthetic", "e4b", "--kv-cache", "int4"}).find("--kv-cache is 'int4'") !=
+        std::string::npos);
+  CHECK(bench_refusal({"--synthetic", "e4b", "--pin", "yes"}).find("--pin is 'yes'") != std::string::npos);
   CHECK(bench_refusal({"--synthetic", "e4b", "--treads", "2"}).find("did you mean '--threads'?") !=
         std::string::npos);
 }
@@ -102,7 +114,9 @@ TEST_CASE("bench: the JSON has every key, null for what was not measured") {
                           "decode_16_tok_s",   "mask_median_us", "image_70_s",     "image_280_s",
                           "image_1120_s",      "audio_30s_s",    "load_s",         "peak_rss_bytes",
                           "threads",           "weights",        "model",          "cpu",
-                          "repeats",           "kernels",        "limits",         "fractions"}) {
+                          "repeats",           "kernels",        "limits",         "fractions",
+                          "kv_cache",          "kv_bytes",       "own_bytes",      "mapped_bytes",
+                          "pinning",           "context"}) {
     CAPTURE(key);
     CHECK(document.contains(key));
   }
@@ -130,7 +144,9 @@ TEST_CASE("bench: the columns of the table are aligned") {
   std::vector<std::string> lines;
   for (std::string line; std::getline(stream, line);) lines.push_back(line);
   REQUIRE(lines.size() > 14);
-  CHECK(lines[0] == "synthetic e4b, weights bf16, 2 threads, decode behind 512 positions, median of 3");
+  CHECK(lines[0] ==
+        "synthetic e4b, weights bf16, keys and values bf16, 2 threads, decode behind 512 positions, median "
+        "of 3");
   CHECK(lines[1] == "Some CPU");
   CHECK(lines[3].empty());
   const std::size_t memory_end = lines[4].find("of memory") + std::string("of memory").size();

@@ -62,6 +62,7 @@ class FakeEngine : public engine::Engine {
   engine::EngineStats stats() const override;
   const std::string& fingerprint() const override { return fingerprint_; }
   engine::ops::WeightType weights() const override { return engine::ops::WeightType::f32; }
+  engine::text::KvType kv_cache() const override { return engine::text::KvType::f32; }
 
   std::vector<std::size_t> group_sizes;     ///< sets of each group that was taken
   std::size_t most_open = 0;                ///< requests open at once
