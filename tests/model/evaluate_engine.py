@@ -26,6 +26,7 @@ sys.dont_write_bytecode = True
 try:
     import numpy as np
     import torch
+    import torchvision  # noqa: F401: the image processor needs it
     import transformers  # noqa: F401
     from PIL import Image
 
