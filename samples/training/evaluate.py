@@ -3,7 +3,7 @@
     evaluate.py MODEL [--items 500] [--dtype float32] [--answers OUT.jsonl] [--images FOLDER]
 
 Tasks: caption and questions, both by exact match; with --pages extraction (share of fields that are exact,
-share of answers that are valid JSON) and reading (share of characters that are right). Frames are drawn at the
+share of answers that are valid JSON) and reading (share of characters that are right); with --speech transcription (exact match). Frames are drawn at the
 sizes of videos and photographs and go through the model directory's own image processor and chat
 template. --answers keeps every prompt, expected and given answer; --images keeps the
 pictures, for the same comparison through another engine.
@@ -21,12 +21,13 @@ from transformers import AutoProcessor, Gemma4ForConditionalGeneration
 import documents
 import frames
 import invoice_text
+import speech
 
 SIZES = ((360, 640), (480, 640), (512, 512), (640, 480), (720, 1280))
 LAID_OUT = ((288, 528), (336, 432), (384, 384), (432, 336), (288, 528))
 CAPTION_PROMPT = "Describe the image."
 # Soft tokens of a picture and most tokens of an answer.
-BUDGETS = {"frames": (70, 48), "pages": (140, 160)}
+BUDGETS = {"frames": (70, 48), "pages": (140, 160), "speech": (70, 32)}
 QUESTION_SUFFIX = "\nAnswer with a word or a short phrase."
 
 
@@ -58,6 +59,14 @@ def held_out_pages(seed, count, fixed=False):
         else:
             talk += [("read", q + QUESTION_SUFFIX, a) for q, a in invoice_text.reading_questions(rng, invoice, lines)[:2]]
         yield Image.fromarray(documents.render_page(rng, page)), talk
+
+
+def held_out_speech(seed, count, fixed=False):
+    """(sound, [(task, prompt, expected)]) for `count` held-out phrases, each asked as the `transcribe` stage does."""
+    for i in range(count):
+        rng = np.random.default_rng((seed, 97, i))
+        phrase = speech.random_phrase(rng, held_out=True)
+        yield speech.speak(rng, phrase), [("transcribe", speech.PROMPTS[0], speech.written(phrase))]
 
 
 def fields(text):
@@ -96,14 +105,17 @@ class Reference:
         self.processor = AutoProcessor.from_pretrained(directory)
         self.model = Gemma4ForConditionalGeneration.from_pretrained(directory, dtype=dtype).eval()
 
-    def inputs(self, pictures, prompts, soft_tokens):
-        messages = [[{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": p}]}] for p in prompts]
+    def inputs(self, shown, prompts, soft_tokens):
+        """`shown` are pictures, or sounds (arrays of samples at 16 kHz); one before each prompt."""
+        sound = isinstance(shown[0], np.ndarray)
+        messages = [[{"role": "user", "content": [{"type": "audio" if sound else "image"}, {"type": "text", "text": p}]}] for p in prompts]
         text = [self.processor.apply_chat_template(m, add_generation_prompt=True, tokenize=False) for m in messages]
-        return self.processor(text=text, images=[[p] for p in pictures], return_tensors="pt", padding=True, add_special_tokens=False, max_soft_tokens=soft_tokens)
+        media = {"audio": list(shown)} if sound else {"images": [[p] for p in shown], "max_soft_tokens": soft_tokens}
+        return self.processor(text=text, **media, return_tensors="pt", padding=True, add_special_tokens=False)
 
-    def answer(self, pictures, prompts, soft_tokens, max_new_tokens):
+    def answer(self, shown, prompts, soft_tokens, max_new_tokens):
         """(texts, token ids) of greedy answers; ids end before the stop token."""
-        inputs = self.inputs(pictures, prompts, soft_tokens)
+        inputs = self.inputs(shown, prompts, soft_tokens)
         with torch.no_grad():
             out = self.model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
         stops = set(self.model.generation_config.eos_token_id) | {self.model.generation_config.pad_token_id}
@@ -127,13 +139,15 @@ class Reference:
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("model")
-    p.add_argument("--items", type=int, default=500, help="pictures; each frame gives one caption and two questions, each page an extraction and two readings")
+    p.add_argument("--items", type=int, default=500, help="pictures or phrases; each frame gives one caption and two questions, each page an extraction and two readings")
     p.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     p.add_argument("--seed", type=int, default=2026)
     p.add_argument("--batch", type=int, default=10)
     p.add_argument("--threads", type=int, default=1)
     p.add_argument("--fixed-questions", action="store_true", help="questions that fit every picture, four of a frame and five of a page, instead of two that vary")
-    p.add_argument("--pages", action="store_true", help="invoices instead of frames, at 140 soft tokens")
+    what = p.add_mutually_exclusive_group()
+    what.add_argument("--pages", dest="material", action="store_const", const="pages", default="frames", help="invoices instead of frames, at 140 soft tokens")
+    what.add_argument("--speech", dest="material", action="store_const", const="speech", help="spoken phrases instead of frames")
     p.add_argument("--answers", type=Path)
     p.add_argument("--images", type=Path)
     args = p.parse_args()
@@ -143,10 +157,10 @@ def main():
     waiting = []
 
     def flush():
-        soft_tokens, longest = BUDGETS["pages" if args.pages else "frames"]
+        soft_tokens, longest = BUDGETS[args.material]
         texts, ids = reference.answer([w[1] for w in waiting], [w[3] for w in waiting], soft_tokens, longest)
         for (index, _, task, prompt, expected), text, row in zip(waiting, texts, ids):
-            r, n = score("read" if args.pages and task != "extract" else task, text, expected)
+            r, n = score("read" if args.material == "pages" and task != "extract" else task, text, expected)
             right[task], total[task] = right.get(task, 0) + r, total.get(task, 0) + n
             if task == "extract":
                 right["valid_json"], total["valid_json"] = right.get("valid_json", 0) + (fields(text) is not None), total.get("valid_json", 0) + 1
@@ -155,11 +169,11 @@ def main():
 
     if args.images:
         args.images.mkdir(parents=True, exist_ok=True)
-    source = (held_out_pages if args.pages else held_out_frames)(args.seed, args.items, args.fixed_questions)
-    for index, (picture, talk) in enumerate(source):
-        if args.images:
-            picture.save(args.images / f"{index:05d}.png")
-        waiting.extend((index, picture, *t) for t in talk)
+    source = {"frames": held_out_frames, "pages": held_out_pages, "speech": held_out_speech}[args.material](args.seed, args.items, args.fixed_questions)
+    for index, (shown, talk) in enumerate(source):
+        if args.images and args.material != "speech":
+            shown.save(args.images / f"{index:05d}.png")
+        waiting.extend((index, shown, *t) for t in talk)
         if len(waiting) >= 3 * args.batch:
             flush()
     if waiting:

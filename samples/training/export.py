@@ -1,10 +1,10 @@
 """Writes samples/model from a checkpoint.
 
-    export.py --work DIR --out samples/model [--random] [--heads tower.pt pages.pt]
+    export.py --work DIR --out samples/model [--random [--audio]] [--heads tower.pt pages.pt]
 
-Sets clip bounds from what the vision tower shows on held-out frames and pages, a margin outside
-everything seen, so that they clip nothing on material of this kind. --random ignores
-the checkpoint and writes random weights. --heads keeps beside these scripts what the named checkpoints have of the
+Sets clip bounds from what the towers show on held-out frames, pages and phrases, a margin outside
+everything seen, so that they clip nothing on material of this kind. The model hears if the checkpoint does. --random ignores
+the checkpoint and writes random weights, with --audio for a model that hears. --heads keeps beside these scripts what the named checkpoints have of the
 heads of the tower and the table of codes, so that training can go on from the model directory.
 """
 import argparse
@@ -14,10 +14,12 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
+from transformers import Gemma4AudioFeatureExtractor
 
 import batches
 import material
 import model as sample_model
+import speech_training
 from training_loop import KEPT_HEADS
 
 
@@ -45,12 +47,15 @@ def main():
     p.add_argument("--checkpoint", default="joint.pt")
     p.add_argument("--heads", nargs="*", default=[], help="checkpoints in --work")
     p.add_argument("--random", action="store_true")
+    p.add_argument("--audio", action="store_true", help="with --random: with an audio tower")
     args = p.parse_args()
     torch.set_num_threads(1)
     tok = Tokenizer.from_file(str(Path(__file__).resolve().parent.parent / "model" / "tokenizer.json"))
-    model = sample_model.new_model(sample_model.build_config(tok), 1).eval()
+    weights = None if args.random else weights_of(args.work / args.checkpoint)
+    hears = args.audio if args.random else any(k.startswith("audio_tower.") for k in weights)
+    model = sample_model.new_model(sample_model.build_config(tok, audio=hears), 1).eval()
     if not args.random:
-        model.model.load_state_dict(weights_of(args.work / args.checkpoint))
+        model.model.load_state_dict(weights)
         model.tie_weights()
     seen, rng = [], np.random.default_rng(5)
     for h, w in batches.GRIDS:
@@ -58,7 +63,11 @@ def main():
     for _ in range(4):
         seen.append((material.Pages.size, material.Pages(rng, 3, held_out=True).images))
     seen = [{"pixel_values": batches.patches_of(images), "image_position_ids": batches.grid_positions(*size).expand(len(images), -1, -1)} for size, images in seen]
-    sample_model.set_clip_bounds(model, sample_model.observe_bounds(model, seen))
+    heard = []
+    for _ in range(4 if hears else 0):
+        made = speech_training.Heard(rng, Gemma4AudioFeatureExtractor(), 8, held_out=True)
+        heard.append({"input_features": made.features, "input_features_mask": torch.ones(made.features.shape[:2], dtype=torch.bool)})
+    sample_model.set_clip_bounds(model, sample_model.observe_bounds(model, seen, heard))
     sample_model.save_directory(args.out, model, tok)
     if args.heads:
         keep_heads([args.work / name for name in args.heads])

@@ -129,8 +129,8 @@ def set_clip_bounds(model, bounds):
                 getattr(m, key).fill_(value)
 
 
-def observe_bounds(model, batches, margin=1.5):
-    """Runs `batches` (keyword arguments of get_image_features) and returns clip bounds that lie a
+def observe_bounds(model, pictures, sounds=(), margin=1.5):
+    """Runs keyword arguments of get_image_features and of get_audio_features and returns clip bounds that lie a
     factor `margin` outside everything seen, rounded to two digits."""
     from transformers.models.gemma4.modeling_gemma4 import Gemma4ClippableLinear
 
@@ -145,8 +145,10 @@ def observe_bounds(model, batches, margin=1.5):
         if isinstance(m, Gemma4ClippableLinear):
             hooks.append(m.linear.register_forward_hook(lambda _, a, o, n=name: widen(n, a[0], o)))
     with torch.no_grad():
-        for b in batches:
-            model.model.get_image_features(**b)
+        for p in pictures:
+            model.model.get_image_features(**p)
+        for s in sounds:
+            model.model.get_audio_features(**s)
     for h in hooks:
         h.remove()
     return {n: tuple(float(f"{margin * x:.2g}") for x in v) for n, v in seen.items()}
