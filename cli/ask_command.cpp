@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cli/ask_media.h"
+#include "cli/ask_prompt.h"
 #include "cli/commands.h"
 #include "cli/interrupts.h"
 #include "cli/load_engine.h"
@@ -42,7 +43,7 @@ class Seen final : public stages::DecodeEvents {
   std::stop_token stop_;
 };
 
-/// What is to be seen and heard in a file, in its order. Throws ItemError, Cancelled.
+/// What is to be seen, heard and read in a file, in its order. Throws ItemError, Cancelled.
 std::vector<stages::Item> look_at(const std::string& file, stages::DecoderThread& decoder,
                                   const std::stop_token& stop, const Console& console) {
   const auto input = std::make_shared<const stages::InputFile>(
@@ -59,28 +60,6 @@ std::vector<stages::Item> look_at(const std::string& file, stages::DecoderThread
     console.info(file + " is longer than a minute: its sound is left out");
   }
   return std::move(seen.items);
-}
-
-/// Pictures, then sound. False: the sound of a video was left out, as the model does not hear.
-bool add_parts(const std::vector<stages::Item>& items, bool hears, engine::Message& message) {
-  bool all = true;
-  for (const stages::Item& item : items) {
-    for (const stages::Picture& picture : item.pictures) {
-      message.parts.emplace_back(engine::ImagePart{picture.image, picture.soft_tokens});
-    }
-  }
-  for (const stages::Item& item : items) {
-    if (!item.sound) continue;
-    for (const stages::SoundClip& clip : item.sound->clips) {
-      // What is sound and nothing else is asked about all the same: the engine says why it cannot be.
-      if (!hears && !item.pictures.empty()) {
-        all = false;
-      } else {
-        message.parts.emplace_back(engine::AudioPart{clip.audio});
-      }
-    }
-  }
-  return all;
 }
 
 }  // namespace
@@ -115,14 +94,13 @@ ExitCode ask_command(const AskFlags& flags) {
                                                .threads = settings.threads,
                                                .kv_cache = model.kv_cache,
                                                .pinning = settings.pinning});
-  engine::Message message;
+  AskPrompt prompt(engine->config().audio.has_value());
   for (std::size_t i = 0; i < seen.size(); ++i) {
-    const bool added = add_parts(seen[i], engine->config().audio.has_value(), message);
-    if (!added) console.info(flags.files[i] + ": the model does not hear, so the video's sound is left out");
+    if (!prompt.add(seen[i]))
+      console.info(flags.files[i] + ": the model does not hear, so the video's sound is left out");
   }
-  message.parts.emplace_back(engine::TextPart{flags.question});
   engine::Request request;
-  request.messages.push_back(std::move(message));
+  request.messages.push_back(prompt.with_question(flags.question));
   request.thinking = flags.thinking;
   request.max_tokens = flags.max_tokens;
   // A terminal sees the answer as it is made; a pipe gets it whole.

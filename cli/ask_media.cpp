@@ -15,6 +15,8 @@ namespace {
 constexpr const char* kStageName = "ask";
 /// As many frames as the model's release takes of a short clip, at the smallest budget.
 constexpr std::int64_t kFramesOfVideo = 16;
+/// A text goes into the prompt as a whole; one that the model has no room for is refused there.
+constexpr std::int64_t kTokensOfPart = 131072;
 
 using Values = std::vector<std::pair<std::string, stages::ParamValue>>;
 
@@ -65,12 +67,14 @@ class AskMedia final : public stages::Transform {
         apply("split_audio", {}, {item}, out);
         return;
       case stages::MediaKind::text:
+        apply("read_text", {{"part_tokens", kTokensOfPart}}, {item}, out);
+        return;
       case stages::MediaKind::unknown:
         break;
     }
-    throw stages::ItemError("input.unsupported", "is " +
-                                                     std::string(stages::media_kind_name(item.input->media)) +
-                                                     ", expected an image, a PDF, a video or a sound");
+    throw stages::ItemError("input.unsupported",
+                            "is " + std::string(stages::media_kind_name(item.input->media)) +
+                                ", expected an image, a PDF, a video, a sound or a text");
   }
 
   void show_video(const stages::Item& item, stages::Emitter& out) const {

@@ -12,8 +12,8 @@ namespace reelfolio::cli {
 constexpr double kHeardVideoS = 60;
 
 /// What `ask` shows of a file, as one stage, so that it runs where other decoding runs: the pages of a
-/// PDF, the pictures of an image file, frames from all over a video and its sound, a sound in parts;
-/// by the stages that a graph would use, with their defaults.
+/// PDF, the pictures of an image file, frames from all over a video and its sound, a sound or a text in
+/// parts; by the stages that a graph would use, with their defaults.
 ///
 /// soft_tokens    a picture; absent: each stage's default
 /// password_file  of encrypted PDFs; may be empty

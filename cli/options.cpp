@@ -93,7 +93,8 @@ Examples:
   reelfolio ask photo.jpg "What is on the table?" --model gemma-4-E4B-it
   reelfolio ask before.png after.png "What has changed?"
   reelfolio ask contract.pdf "Who signs?" --soft-tokens 1120
-  reelfolio ask message.ogg "Who calls, and what about?")";
+  reelfolio ask message.ogg "Who calls, and what about?"
+  reelfolio ask chart.png report.md "Does the chart show what the report says?")";
 
 constexpr const char* kBenchExamples = R"(
 Examples:
@@ -382,7 +383,7 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
   std::vector<std::string> files_and_question;
   std::optional<int> max_tokens;
   CLI::App* ask_app =
-      app.add_subcommand("ask", "Answer one question about images, PDF pages, a video or a sound");
+      app.add_subcommand("ask", "Answer one question about images, PDF pages, a video, a sound or a text");
   ask_app->footer(kAskExamples);
   ask_app->add_option(kFilesAndQuestionName, files_and_question, "Files in prompt order, then the question")
       ->required()
