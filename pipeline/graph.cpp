@@ -40,7 +40,7 @@ const NamedInputs* find_named_inputs(std::string_view name) {
 
 /// A stage on its way from spec to graph.
 struct Draft {
-  const StageSpec* spec = nullptr;  ///< null: the implicit `images` stage
+  const StageSpec* spec = nullptr;  ///< null: a stage that is not written, with its defaults
   std::string name;
   SourceLocation where;
   const StageType* type = nullptr;
@@ -176,9 +176,26 @@ std::vector<Draft> read_stages(const GraphSpec& spec, std::span<const StageType>
   return drafts;
 }
 
+/// Null: there are none. What such a stage is and takes cannot be set.
+const StageSpec* find_settings(const std::vector<StageSpec>& settings, const std::string& name) {
+  const auto found = std::find_if(settings.begin(), settings.end(),
+                                  [&](const StageSpec& each) { return each.name == name; });
+  if (found == settings.end()) return nullptr;
+  for (const char* fixed : {"use", "from"}) {
+    if (const auto* entry = find_entry(found->entries, fixed)) {
+      throw ConfigError(
+          entry->key_where,
+          "stage " + in_quotes(name) + " is not written in the graph: its parameters alone can be set");
+    }
+  }
+  return &*found;
+}
+
 /// Puts the stage type that a type goes `through` before it, where a source gives what that one takes and
 /// the type itself does not: one for each source, named after it, in front of the first that needs it.
-void add_implied_stages(std::vector<Draft>& drafts, std::span<const StageType> types) {
+/// `settings` are those of such stages, by name.
+void add_implied_stages(std::vector<Draft>& drafts, std::span<const StageType> types,
+                        const std::vector<StageSpec>& settings) {
   const auto takes_any = [](const StageType& type, const std::vector<ItemType>& items) {
     return std::any_of(type.accepts.begin(), type.accepts.end(),
                        [&](ItemType t) { return contains(items, t); });
@@ -210,11 +227,19 @@ void add_implied_stages(std::vector<Draft>& drafts, std::span<const StageType> t
         }
         const int from = source >= static_cast<int>(taker) ? source + 1 : source;
         drafts.insert(drafts.begin() + static_cast<std::ptrdiff_t>(taker),
-                      Draft{nullptr, name, where, through, {from}, {where}, {}});
+                      Draft{find_settings(settings, name), name, where, through, {from}, {where}, {}});
         ++taker;
       }
       drafts[taker].from[i] = static_cast<int>(named(name) - drafts.begin());
     }
+  }
+  for (const StageSpec& each : settings) {
+    const bool is_used =
+        std::any_of(drafts.begin(), drafts.end(), [&](const Draft& draft) { return draft.spec == &each; });
+    if (is_used) continue;
+    std::vector<std::string> names;
+    for (const Draft& draft : drafts) names.push_back(draft.name);
+    throw no_such_stage(each.where, each.name, std::move(names));
   }
 }
 
@@ -427,7 +452,7 @@ Graph build_graph(const GraphSpec& spec, const std::filesystem::path& password_f
     throw ConfigError(SourceLocation{spec.file.string(), 0, 0}, "has no 'stages', expected at least one");
   }
   std::vector<Draft> drafts = read_stages(spec, types);
-  add_implied_stages(drafts, types);
+  add_implied_stages(drafts, types, spec.implied);
   check_flow(drafts, types);
   std::filesystem::path folder = spec.file.parent_path();
   if (folder.empty()) folder = ".";

@@ -136,6 +136,16 @@ Map* find_section(GraphSpec& spec, const std::string& name, const SourceLocation
     spec.stages.insert(spec.stages.begin(), std::move(stage));
     return &spec.stages.front().entries;
   }
+  for (StageSpec& stage : spec.implied) {
+    if (stage.name == name) return &stage.entries;
+  }
+  // Stages between two are named after the first of them.
+  const auto follows = [&](const std::string& source) { return name.starts_with(source + "_"); };
+  if (follows("inputs") || std::any_of(spec.stages.begin(), spec.stages.end(),
+                                       [&](const StageSpec& stage) { return follows(stage.name); })) {
+    spec.implied.push_back({name, where, {}});
+    return &spec.implied.back().entries;
+  }
   return nullptr;
 }
 
@@ -180,6 +190,12 @@ GraphSpec parse_graph_file(const std::filesystem::path& file) {
   return parse_graph(read_file(file), file);
 }
 
+ConfigError no_such_stage(const SourceLocation& where, const std::string& name,
+                          std::vector<std::string> names) {
+  for (const char* section : {"model", "inputs", "output", "limits"}) names.emplace_back(section);
+  return {where, "there is no stage " + in_quotes(name) + suggestion(name, names)};
+}
+
 void apply_setting(GraphSpec& spec, std::string_view setting) {
   const std::size_t equals = setting.find('=');
   const std::string target(setting.substr(0, equals));
@@ -194,8 +210,7 @@ void apply_setting(GraphSpec& spec, std::string_view setting) {
   if (map == nullptr) {
     std::vector<std::string> names;
     for (const StageSpec& stage : spec.stages) names.push_back(stage.name);
-    for (const char* name : {"model", "inputs", "output", "limits"}) names.emplace_back(name);
-    throw ConfigError(where, "there is no stage " + in_quotes(section) + suggestion(section, names));
+    throw no_such_stage(where, section, std::move(names));
   }
   SpecValue value = read_yaml(setting.substr(equals + 1), where.file, /*has_lines=*/false);
   value.where = where;

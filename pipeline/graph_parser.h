@@ -45,6 +45,8 @@ struct GraphSpec {
   SpecValue::Map model;
   SpecValue::Map inputs;
   std::vector<StageSpec> stages;  ///< in written order
+  /// Parameters of stages that are not written and may turn out to be implied (`scenes_split_audio`).
+  std::vector<StageSpec> implied;
   SpecValue::Map output;
   SpecValue::Map limits;  ///< pools and bounds: decoders, queue_bytes, ...
 };
@@ -56,9 +58,14 @@ GraphSpec parse_graph_file(const std::filesystem::path& file);
 /// The same from memory; `file` is only named in errors.
 GraphSpec parse_graph(std::string_view yaml, const std::filesystem::path& file);
 
+/// That a setting is about a stage that is not there; `names` are those that are.
+ConfigError no_such_stage(const SourceLocation& where, const std::string& name,
+                          std::vector<std::string> names);
+
 /// `--set stage.key=value` (value is YAML): replaces or adds that entry; `model.path`,
 /// `inputs.include`, `output.path`, `limits.decoders` too, deeper keys (`answers.questions.people`),
-/// and `images.key`, `sounds.key` for the stages that `from: images` and `from: sounds` imply. Throws
+/// and `images.key`, `sounds.key` for the stages that `from: images` and `from: sounds` imply, and
+/// `scenes_split_audio.key` for those that stand between two (build_graph knows which there are). Throws
 /// ConfigError that begins with "--set stage.key: ".
 void apply_setting(GraphSpec& spec, std::string_view setting);
 

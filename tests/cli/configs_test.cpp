@@ -139,6 +139,45 @@ TEST_CASE("graphs: transcribe takes scenes, frames and inputs through a split_au
   CHECK(cli::kinds_cut_twice(graph).empty());
 }
 
+TEST_CASE("graphs: --set reaches stages that stand between two, and tells where there is none") {
+  const auto built = [](const std::vector<std::string>& settings) {
+    GraphSpec spec = parse_graph(
+        "version: 1\nstages:\n  scenes: {use: split_scenes, from: inputs}\n"
+        "  speech: {use: transcribe, from: [scenes, inputs]}\n",
+        "g.yaml");
+    for (const std::string& setting : settings) apply_setting(spec, setting);
+    return build_graph(spec);
+  };
+  const Graph graph = built({"scenes_split_audio.max_clip=20s", "inputs_split_audio.track=2",
+                             "scenes_split_audio.min_clip=5s", "scenes_split_audio.max_clip=15s"});
+  const auto stage = [&](const std::string& name) -> const GraphStage& {
+    return *std::find_if(graph.stages.begin(), graph.stages.end(),
+                         [&](const GraphStage& each) { return each.name == name; });
+  };
+  CHECK(stage("scenes_split_audio").params.number("max_clip") == 15);
+  CHECK(stage("scenes_split_audio").params.number("min_clip") == 5);
+  CHECK(stage("inputs_split_audio").params.integer("track") == 2);
+  CHECK(stage("inputs_split_audio").params.number("max_clip") == 30);
+  const auto error = [&](const std::string& setting) {
+    try {
+      built({setting});
+    } catch (const ConfigError& refused) {
+      return std::string(refused.what());
+    }
+    return std::string();
+  };
+  CHECK(error("scenes_split_audi.max_clip=20s") ==
+        "--set scenes_split_audi.max_clip: there is no stage 'scenes_split_audi'; did you mean "
+        "'scenes_split_audio'?");
+  CHECK(error("scenes_split_audio.max_clp=20s").find("--set scenes_split_audio.max_clp: unknown key") == 0);
+  CHECK(error("scenes_split_audio.max_clip=x").find("--set scenes_split_audio.max_clip: 'max_clip' is 'x'") ==
+        0);
+  CHECK(
+      error("scenes_split_audio.from=inputs") ==
+      "--set scenes_split_audio.from: stage 'scenes_split_audio' is not written in the graph: its parameters "
+      "alone can be set");
+}
+
 TEST_CASE("graphs: 'sounds' stands for the sound files among the inputs") {
   GraphSpec spec = parse_graph(
       "version: 1\nstages:\n  scenes: {use: split_scenes, from: inputs}\n"
