@@ -1,7 +1,10 @@
 #include "engine/constraint/token_masks.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
+
+#include "engine/constraint/regex.h"
 
 namespace reelfolio::engine::constraint {
 
@@ -32,7 +35,14 @@ bool same_position(const Position& a, const Position& b) {
 
 }  // namespace
 
-StringMasks::StringMasks(std::shared_ptr<const TokenTrie> trie) : trie_(std::move(trie)) {}
+StringMasks::StringMasks(std::shared_ptr<const TokenTrie> trie) : trie_(std::move(trie)) {
+  StringShape any;
+  any.content = any_text();
+  any.free = true;
+  any.finish();
+  const TableKey start{static_cast<std::uint8_t>(Escapes::all), StringPlace::plain, any.content.start(), 0};
+  tables_.emplace(start, make_table(std::move(any), start));
+}
 
 StringPlace StringMasks::representative(const StringShape& shape, StringPlace place) const {
   // Beyond what a token can fill, lengths make no difference.
@@ -52,29 +62,78 @@ std::shared_ptr<const StringMasks::Entry> StringMasks::find(const Grammar& gramm
                                                             const StringPlace& given) {
   const StringShape& shape = grammar.strings[index];
   const StringPlace place = representative(shape, given);
-  const auto make = [&] {
+  if (!shape.free) {
     auto entry = std::make_shared<Entry>();
     entry->inside = TokenMask(trie_->vocab_size());
     walk(shape, 0, place, *entry);
     std::stable_sort(entry->closing.begin(), entry->closing.end(),
                      [&](TrieNode a, TrieNode b) { return trie_->tail(a) < trie_->tail(b); });
     return entry;
-  };
-  if (!shape.free) return make();
+  }
   const std::size_t reach = trie_->longest() + 1;
   const std::size_t missing = shape.min_chars > place.chars ? shape.min_chars - place.chars : 0;
   const std::size_t left = shape.max_chars - place.chars;
-  const FreeKey key{static_cast<std::uint8_t>(shape.escapes),
-                    place.mode,
-                    place.state,
-                    place.escape,
-                    std::min(missing, reach + 1),
-                    std::min(left, reach + 1)};
+  const TableKey place_key{static_cast<std::uint8_t>(shape.escapes), place.mode, place.state, place.escape};
+  const FreeKey key =
+      std::tuple_cat(place_key, std::tuple(std::min(missing, reach + 1), std::min(left, reach + 1)));
   const std::lock_guard lock(mutex_);
   const auto found = free_.find(key);
   if (found != free_.end()) return found->second;
+  auto table = tables_.find(place_key);
+  if (table == tables_.end()) {
+    if (tables_.size() >= kMaxKnownStrings) tables_.clear();
+    table = tables_.emplace(place_key, make_table(shape, place_key)).first;
+  }
+  auto entry = std::make_shared<Entry>();
+  entry->inside = table->second->inside;
+  for (const FreeTable::Need& need : table->second->needs) {
+    if (need.chars <= left) break;
+    entry->inside.clear(need.id);
+  }
+  for (const FreeTable::Closing& closing : table->second->closing) {
+    if (closing.chars >= missing && closing.chars <= left) entry->closing.push_back(closing.node);
+  }
   if (free_.size() >= kMaxKnownStrings) free_.clear();
-  return free_[key] = make();
+  return free_[key] = std::move(entry);
+}
+
+std::shared_ptr<const StringMasks::FreeTable> StringMasks::make_table(StringShape shape,
+                                                                      const TableKey& key) const {
+  shape.min_chars = 0;
+  shape.max_chars = std::numeric_limits<std::uint32_t>::max();
+  shape.escapes = static_cast<Escapes>(std::get<0>(key));
+  StringPlace place;
+  place.mode = std::get<1>(key);
+  place.state = std::get<2>(key);
+  place.escape = std::get<3>(key);
+  auto table = std::make_shared<FreeTable>();
+  table->inside = TokenMask(trie_->vocab_size());
+  walk_free(shape, 0, place, *table);
+  std::stable_sort(table->needs.begin(), table->needs.end(),
+                   [](const auto& a, const auto& b) { return a.chars > b.chars; });
+  std::stable_sort(table->closing.begin(), table->closing.end(),
+                   [&](const auto& a, const auto& b) { return trie_->tail(a.node) < trie_->tail(b.node); });
+  return table;
+}
+
+void StringMasks::walk_free(const StringShape& shape, TrieNode node, const StringPlace& place,
+                            FreeTable& table) const {
+  for (TrieNode child = node + 1; child < trie_->end(node); child = trie_->end(child)) {
+    const unsigned char byte = trie_->byte(child);
+    if (byte == '"' && place.mode == StringPlace::plain) {
+      if (may_close(shape, place)) table.closing.push_back({child, place.chars});
+      continue;
+    }
+    StringPlace next = place;
+    if (!read_string_byte(shape, next, byte)) continue;
+    // An escape that has begun takes room for its character.
+    const std::uint32_t chars = next.chars + (next.mode != StringPlace::plain ? 1 : 0);
+    for (const TokenId id : trie_->tokens(child)) {
+      table.inside.set(id);
+      table.needs.push_back({id, chars});
+    }
+    if (trie_->end(child) > child + 1) walk_free(shape, child, next, table);
+  }
 }
 
 void StringMasks::walk(const StringShape& shape, TrieNode node, const StringPlace& place,

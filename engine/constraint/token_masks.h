@@ -19,6 +19,7 @@ namespace reelfolio::engine::constraint {
 /// vocabulary. Any thread.
 class StringMasks {
  public:
+  /// Looks at every token once, so that no answer has to wait for it.
   explicit StringMasks(std::shared_ptr<const TokenTrie> trie);
 
   /// Tokens that stay inside the string, and the nodes behind a quotation mark that may close
@@ -38,12 +39,33 @@ class StringMasks {
  private:
   void walk(const StringShape& shape, TokenTrie::Node node, const StringPlace& place, Entry& entry) const;
 
+  /// What tokens do at a place in strings without a pattern that may have any length, and how many
+  /// characters they need.
+  struct FreeTable {
+    struct Need {
+      TokenId id;
+      std::uint32_t chars;
+    };
+    struct Closing {
+      TokenTrie::Node node;
+      std::uint32_t chars;
+    };
+    TokenMask inside;
+    std::vector<Need> needs;       ///< of the tokens inside, the greatest first
+    std::vector<Closing> closing;  ///< by ascending tail
+  };
+  using TableKey = std::tuple<std::uint8_t, std::uint8_t, Dfa::State, std::uint32_t>;
+  void walk_free(const StringShape& shape, TokenTrie::Node node, const StringPlace& place,
+                 FreeTable& table) const;
+  std::shared_ptr<const FreeTable> make_table(StringShape shape, const TableKey& key) const;
+
   /// Strings without a pattern are alike if so much of their lengths is left.
   using FreeKey = std::tuple<std::uint8_t, std::uint8_t, Dfa::State, std::uint32_t, std::size_t, std::size_t>;
 
   std::shared_ptr<const TokenTrie> trie_;
   std::mutex mutex_;
   std::map<FreeKey, std::shared_ptr<const Entry>> free_;
+  std::map<TableKey, std::shared_ptr<const FreeTable>> tables_;
 };
 
 /// The masks of one constraint over one vocabulary, remembered by position. Any thread.

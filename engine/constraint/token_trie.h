@@ -23,6 +23,9 @@ struct TokenMask {
   void set(TokenId id) {
     words[static_cast<std::size_t>(id) / 64] |= std::uint64_t{1} << (static_cast<std::size_t>(id) % 64);
   }
+  void clear(TokenId id) {
+    words[static_cast<std::size_t>(id) / 64] &= ~(std::uint64_t{1} << (static_cast<std::size_t>(id) % 64));
+  }
   bool test(TokenId id) const {
     return (words[static_cast<std::size_t>(id) / 64] >> (static_cast<std::size_t>(id) % 64) & 1) != 0;
   }
