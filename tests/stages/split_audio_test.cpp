@@ -92,6 +92,42 @@ TEST_CASE("split_audio: clips of a file are units that tile it, and a chirp keep
   CHECK(expected_s == Approx(69.5).margin(0.01));
 }
 
+TEST_CASE("split_audio: through edit lists and delays a chirp is in the clip of its time, to 10 ms") {
+  struct Case {
+    const char* container;
+    const char* codec;
+    double start_s;  ///< of the track; below 0: an edit list
+  };
+  for (const Case& each : {Case{"mp4", "aac", -2.5}, Case{"mov", "pcm_s16le", -2.5}, Case{"mp4", "aac", 3.7},
+                           Case{"matroska", "libopus", 3.7}, Case{"mpegts", "aac", 3.7}}) {
+    CAPTURE(each.container, each.codec, each.start_s);
+    const MediaFolder folder;
+    test::SoundFileSpec spec;
+    spec.container = each.container;
+    spec.video_s = 40;
+    spec.tracks = {speech_like(44, 33.25)};
+    spec.tracks[0].codec = each.codec;
+    spec.tracks[0].rate = 48000;
+    spec.tracks[0].start_s = each.start_s;
+    test::make_sound_file(folder.path("film"), spec);
+    const double expected_s = 33.25 + each.start_s;
+    // In clips of their own, and in the clips of scenes whose borders lie around the chirp.
+    const SceneRun scenes(folder.path("film"), {0, expected_s - 0.4, expected_s + 0.6, 60}, false);
+    const Collector clips = run_stage(split_audio_type(), folder.path("film"));
+    for (const std::vector<Item>* items : {&clips.items, &scenes.out.items}) {
+      int found = 0;
+      for (const Item& item : *items) {
+        for (const SoundClip& clip : item.sound->clips) {
+          if (expected_s < clip.start_s || expected_s + 0.05 > clip.end_s()) continue;
+          ++found;
+          CHECK(std::abs(clip.start_s + test::find_chirp(clip.audio->samples) - expected_s) < 0.010);
+        }
+      }
+      CHECK(found == 1);
+    }
+  }
+}
+
 TEST_CASE("split_audio: a video without sound gives one clip that says so") {
   const MediaFolder folder;
   test::SoundFileSpec spec;
