@@ -41,10 +41,14 @@ void print_keywords() {
     text += !keyword.refused.empty() ? "refused: " + std::string(keyword.refused)
             : keyword.annotation     ? "says nothing about values"
                                      : "supported";
+    if (!keyword.limits.empty()) text += ": " + std::string(keyword.limits);
     text += "\n";
   }
-  for (const std::string_view format : engine::schema_formats())
-    text += "format: " + std::string(format) + "\tsupported\n";
+  for (const engine::SchemaFormat& format : engine::schema_formats()) {
+    text += "format: " + std::string(format.name) + "\tsupported";
+    if (!format.limits.empty()) text += ": " + std::string(format.limits);
+    text += "\n";
+  }
   print(text);
 }
 

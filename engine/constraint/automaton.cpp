@@ -236,13 +236,14 @@ void Automaton::step_array(const Stack& top, unsigned char byte, Spacing spacing
                            std::vector<Reading>& out) const {
   const ArrayShape& shape = grammar_.arrays[top.frame.shape];
   const std::size_t count = top.frame.count;
+  const std::size_t missing =
+      shape.min_contained > top.frame.next && shape.unique.empty() ? shape.min_contained - top.frame.next : 0;
   if (byte == ']') {
-    if (count >= shape.min) add(out, top.below);
+    if (count >= shape.min && missing == 0) add(out, top.below);
     return;
   }
   if (count >= shape.max) return;
-  const bool is_first = top.frame.phase == 0;
-  if (!is_first && byte != ',') return;
+  if (top.frame.phase != 0 && byte != ',') return;
   Frame array = top.frame;
   array.phase = 1;
   ++array.count;
@@ -251,8 +252,27 @@ void Automaton::step_array(const Stack& top, unsigned char byte, Spacing spacing
     array.count = static_cast<std::uint32_t>(
         std::min<std::size_t>(array.count, std::max({shape.min, shape.prefix.size(), std::size_t{1}})));
   }
+  for (std::size_t i = 0; i < shape.unique.size(); ++i) {
+    if ((array.used_items() >> i & 1) != 0) continue;
+    Frame with_item = array;
+    with_item.use_item(i);
+    begin_item(top, std::move(with_item), shape.unique[i], byte, spacing, out);
+  }
+  if (!shape.unique.empty()) return;
+  if (missing > 0) {
+    Frame with_item = array;
+    ++with_item.next;
+    begin_item(top, std::move(with_item), shape.contained, byte, spacing, out);
+  }
+  // The missing ones must find room behind it.
+  if (shape.max - count > missing) begin_item(top, std::move(array), shape.item(count), byte, spacing, out);
+}
+
+void Automaton::begin_item(const Stack& top, Frame array, NodeId node, unsigned char byte, Spacing spacing,
+                           std::vector<Reading>& out) const {
+  const bool is_first = top.frame.phase == 0;
   Frame value;
-  value.shape = shape.item(count);
+  value.shape = node;
   value.phase = is_first ? 0 : 1;
   const Reading item = push(value, push(std::move(array), top.below));
   if (is_first) {
@@ -436,17 +456,9 @@ std::uint32_t Automaton::frame_bytes(const Frame& frame, const Reading& below) c
     case Kind::string:
       return frame.names ? static_cast<std::uint32_t>(key_rest(grammar_, frame, below->frame).size()) + 1
                          : string_rest_bytes(grammar_.strings[frame.shape], frame.place);
-    case Kind::array: {
-      const ArrayShape& shape = grammar_.arrays[frame.shape];
-      std::uint32_t total = 1;
-      std::size_t i = frame.count;
-      for (; i < shape.min && i < shape.prefix.size(); ++i) {
-        total = longer(total, std::uint64_t{grammar_.nodes[shape.prefix[i]].bytes} + kSeparatorBytes);
-      }
-      if (i >= shape.min) return total;
-      return longer(total,
-                    (shape.min - i) * (std::uint64_t{grammar_.nodes[shape.items].bytes} + kSeparatorBytes));
-    }
+    case Kind::array:
+      return longer(1, missing_item_bytes(grammar_, grammar_.arrays[frame.shape], frame.count, frame.next,
+                                          frame.used_items()));
     case Kind::object: {
       const ObjectShape& shape = grammar_.objects[frame.shape];
       std::uint32_t total = longer(1, shape.required_bytes[frame.next]);

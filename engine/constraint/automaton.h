@@ -28,12 +28,16 @@ struct Frame {
   Kind kind = Kind::value;
   std::uint8_t phase = 0;
   std::uint32_t shape = 0;
-  std::uint32_t next = 0;
+  std::uint32_t next = 0;      ///< array: items counted for `contains`, or the lower bits of used_items()
   std::uint32_t count = 0;     ///< of items or members, as far as it matters
   std::uint32_t property = 0;  ///< key: which; object in an additional key: of which class
   StringPlace place;
   /// Of an object: the additional keys it has, sorted. Of an additional key: its spelling so far.
   std::shared_ptr<const std::vector<std::string>> names;
+
+  /// Of an array of unique items: a bit for each of the shape's nodes.
+  std::uint64_t used_items() const { return std::uint64_t{property} << 32 | next; }
+  void use_item(std::size_t index) { (index < 32 ? next : property) |= std::uint32_t{1} << index % 32; }
 };
 
 /// Frames within each other, the innermost first: one way to read a text so far. Immutable and
@@ -97,6 +101,9 @@ class Automaton {
   void open(const Alternative& alternative, const Reading& below, unsigned char byte,
             std::vector<Reading>& out) const;
   void step_array(const Stack& top, unsigned char byte, Spacing spacing, std::vector<Reading>& out) const;
+  /// Behind '[' (first) or ',': the item's node under the array as it will be then.
+  void begin_item(const Stack& top, Frame array, NodeId node, unsigned char byte, Spacing spacing,
+                  std::vector<Reading>& out) const;
   void step_object(const Stack& top, unsigned char byte, Spacing spacing, std::vector<Reading>& out) const;
   void step_string(const Reading& top, unsigned char byte, std::vector<Reading>& out) const;
   void open_keys(const Stack& top, std::vector<Reading>& out) const;

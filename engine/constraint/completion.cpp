@@ -82,7 +82,7 @@ std::string Completion::of(const Stack& top) {
         break;
       }
       case Kind::array:
-        array_rest(grammar_.arrays[frame.shape], frame.count, frame.phase == 0);
+        array_rest(grammar_.arrays[frame.shape], frame);
         break;
       case Kind::object:
         object_rest(grammar_.objects[frame.shape], frame);
@@ -120,7 +120,7 @@ void Completion::shape(const Alternative& alternative) {
     }
     case Alternative::Kind::array:
       out_ += '[';
-      return array_rest(grammar_.arrays[alternative.shape], 0, true);
+      return array_rest(grammar_.arrays[alternative.shape], Frame());
     case Alternative::Kind::object: {
       out_ += '{';
       Frame object;
@@ -131,11 +131,23 @@ void Completion::shape(const Alternative& alternative) {
   }
 }
 
-void Completion::array_rest(const ArrayShape& shape, std::size_t count, bool is_first) {
-  for (; count < shape.min; ++count) {
+void Completion::array_rest(const ArrayShape& shape, const Frame& array) {
+  bool is_first = array.phase == 0;
+  std::size_t count = array.count;
+  const auto item = [&](NodeId node) {
     if (!is_first) out_ += comma_;
     is_first = false;
-    value(shape.item(count));
+    value(node);
+    ++count;
+  };
+  if (!shape.unique.empty()) {
+    for (const std::size_t i : unused_items(grammar_, shape, array.used_items())) {
+      if (count >= shape.min) break;
+      item(shape.unique[i]);
+    }
+  } else {
+    for (std::size_t i = array.next; i < shape.min_contained; ++i) item(shape.contained);
+    while (count < shape.min) item(shape.item(count));
   }
   out_ += ']';
 }

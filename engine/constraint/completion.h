@@ -25,7 +25,7 @@ class Completion {
  private:
   void value(NodeId node);
   void shape(const Alternative& alternative);
-  void array_rest(const ArrayShape& shape, std::size_t count, bool is_first);
+  void array_rest(const ArrayShape& shape, const Frame& array);
   void object_rest(const ObjectShape& shape, Frame object);
   void colon() { out_ += spaced_ ? ": " : ":"; }
 

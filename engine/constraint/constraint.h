@@ -50,6 +50,8 @@ struct SchemaKeyword {
   std::string_view name;
   /// Empty: supported. Otherwise why it is refused.
   std::string_view refused;
+  /// Supported: where not. Empty: everywhere.
+  std::string_view limits{};
   /// It says nothing about values (title, description, ...).
   bool annotation = false;
 };
@@ -99,7 +101,11 @@ class Constraint {
 
 /// Every keyword that the compiler knows, by name. Any other is refused as unknown.
 std::span<const SchemaKeyword> schema_keywords();
-/// The formats that are supported.
-std::span<const std::string_view> schema_formats();
+/// A value of `format` that is supported, and what of it is not.
+struct SchemaFormat {
+  std::string_view name;
+  std::string_view limits;
+};
+std::span<const SchemaFormat> schema_formats();
 
 }  // namespace reelfolio::engine

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <string>
+#include <vector>
 
 #include "engine/constraint/constraint.h"
 #include "engine/constraint/regex.h"
@@ -10,11 +11,19 @@ namespace reelfolio::engine {
 
 namespace {
 
-constexpr std::array<std::string_view, 6> kFormats = {"date", "date-time", "email", "time", "uri", "uuid"};
+constexpr std::string_view kLeapSeconds = "leap seconds in UTC alone";
+constexpr std::array kFormats = {
+    SchemaFormat{"date", ""},
+    SchemaFormat{"date-time", kLeapSeconds},
+    SchemaFormat{"email", "parts between dots of 64 characters, labels of 63"},
+    SchemaFormat{"time", kLeapSeconds},
+    SchemaFormat{"uri", ""},
+    SchemaFormat{"uuid", ""},
+};
 
 }  // namespace
 
-std::span<const std::string_view> schema_formats() {
+std::span<const SchemaFormat> schema_formats() {
   return kFormats;
 }
 
@@ -24,7 +33,7 @@ namespace reelfolio::engine::constraint {
 
 namespace {
 
-std::string any_of(std::initializer_list<std::string> patterns) {
+std::string any_of(const std::vector<std::string>& patterns) {
   std::string joined = "(?:";
   for (const std::string& pattern : patterns) joined += (joined.size() > 3 ? "|" : "") + pattern;
   return joined + ")";
@@ -38,27 +47,48 @@ std::string date() {
 }
 
 std::string time() {
-  // Nine digits are nanoseconds.
-  const std::string fraction = R"((?:\.\d{1,9})?)";
+  const std::string fraction = R"((?:\.\d+)?)";
   return any_of(
       {R"((?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d)" + fraction + R"((?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d))",
        "23:59:60" + fraction + R"((?:[Zz]|[+-]00:00))"});
 }
 
+std::string ipv4() {
+  const std::string byte = R"((?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d))";
+  return byte + R"((?:\.)" + byte + "){3}";
+}
+
+std::string ipv6() {
+  const std::string group = "[0-9A-Fa-f]{1,4}";
+  const std::string last = any_of({group + ":" + group, ipv4()});
+  const auto groups = [&](int most) { return "(?:" + group + ":){" + std::to_string(most) + "}"; };
+  // Up to `most` groups in front of "::".
+  const auto before = [&](int most) {
+    return "(?:(?:" + group + ":){0," + std::to_string(most - 1) + "}" + group + ")?::";
+  };
+  std::vector<std::string> forms = {groups(6) + last, "::" + groups(5) + last};
+  for (int most = 1; most <= 5; ++most) forms.push_back(before(most) + groups(5 - most) + last);
+  forms.push_back(before(6) + group);
+  forms.push_back(before(7));
+  return any_of(forms);
+}
+
 std::string email() {
+  const std::string quoted = R"("(?:[ !#-\[\]-~]|\\[ -~])*")";
   const std::string atom = R"([A-Za-z0-9!#$%&'*+/=?^_`{|}~-]{1,64})";
   const std::string label = R"([A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)";
-  const std::string byte = R"((?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d))";
-  return atom + R"((?:\.)" + atom + ")*@" +
-         any_of({label + R"((?:\.)" + label + ")*", R"(\[)" + byte + R"((?:\.)" + byte + R"(){3}\])"});
+  const std::string literal = R"(\[)" + any_of({ipv4(), "IPv6:" + ipv6()}) + R"(\])";
+  return any_of({atom + R"((?:\.)" + atom + ")*", quoted}) + "@" +
+         any_of({label + R"((?:\.)" + label + ")*", literal});
 }
 
 std::string uri() {
   const std::string escaped = "%[0-9A-Fa-f]{2}";
   const std::string plain = R"(A-Za-z0-9._~!$&'()*+,;=\-)";
   const std::string segment = "(?:[" + plain + ":@]|" + escaped + ")";
+  const std::string literal = R"(\[)" + any_of({ipv6(), R"(v[0-9A-Fa-f]+\.[)" + plain + ":]+"}) + R"(\])";
   const std::string authority = "(?:(?:[" + plain + ":]|" + escaped + ")*@)?" +
-                                R"((?:\[[0-9A-Fa-f:.]+\]|(?:[)" + plain + "]|" + escaped + R"()*)(?::\d*)?)";
+                                any_of({literal, "(?:[" + plain + "]|" + escaped + ")*"}) + R"((?::\d*)?)";
   const std::string path =
       any_of({"//" + authority + "(?:/" + segment + "*)*", "/(?:" + segment + "+(?:/" + segment + "*)*)?",
               segment + "+(?:/" + segment + "*)*", ""});

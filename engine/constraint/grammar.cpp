@@ -92,17 +92,8 @@ std::uint32_t additional_bytes(const Grammar& grammar, const KeyClass& keys) {
 }
 
 std::uint32_t array_bytes(const Grammar& grammar, const ArrayShape& shape) {
-  if (shape.min > shape.max) return kUnending;
-  std::uint32_t total = 2;
-  const std::size_t listed = std::min(shape.min, shape.prefix.size());
-  for (std::size_t i = 0; i < listed; ++i)
-    total = longer(total, std::uint64_t{grammar.nodes[shape.prefix[i]].bytes} + kSeparatorBytes);
-  if (shape.min > listed) {
-    const std::uint32_t each = grammar.nodes[shape.items].bytes;
-    if (each == kUnending) return kUnending;
-    total = longer(total, (shape.min - listed) * (std::uint64_t{each} + kSeparatorBytes));
-  }
-  return total;
+  if (std::max(shape.min, shape.min_contained) > shape.max) return kUnending;
+  return longer(2, missing_item_bytes(grammar, shape, 0, 0, 0));
 }
 
 std::uint32_t object_bytes(const Grammar& grammar, const ObjectShape& shape) {
@@ -158,6 +149,8 @@ std::uint32_t height_of(const Grammar& grammar, const Alternative& each) {
   if (each.kind == Alternative::Kind::array) {
     const ArrayShape& shape = grammar.arrays[each.shape];
     for (std::size_t i = 0; i < std::min(shape.min, shape.prefix.size() + 1); ++i) over(shape.item(i));
+    if (shape.min_contained > 0) over(shape.contained);
+    if (shape.min > 0) std::for_each(shape.unique.begin(), shape.unique.end(), over);
     return below + 1;
   }
   if (each.kind == Alternative::Kind::object) {
@@ -177,6 +170,7 @@ void finish_shapes(Grammar& grammar) {
       if (unending(shape.prefix[i])) shape.max = std::min(shape.max, i);
     }
     if (unending(shape.items)) shape.max = std::min(shape.max, shape.prefix.size());
+    if (!shape.unique.empty()) shape.max = std::min(shape.max, shape.unique.size());
   }
   for (ObjectShape& shape : grammar.objects) {
     std::erase_if(shape.properties,
@@ -199,6 +193,41 @@ void finish_shapes(Grammar& grammar) {
 }
 
 }  // namespace
+
+std::vector<std::size_t> unused_items(const Grammar& grammar, const ArrayShape& shape, std::uint64_t used) {
+  std::vector<std::size_t> unused;
+  for (std::size_t i = 0; i < shape.unique.size(); ++i) {
+    if ((used >> i & 1) == 0) unused.push_back(i);
+  }
+  std::stable_sort(unused.begin(), unused.end(), [&](std::size_t a, std::size_t b) {
+    return grammar.nodes[shape.unique[a]].bytes < grammar.nodes[shape.unique[b]].bytes;
+  });
+  return unused;
+}
+
+std::uint32_t missing_item_bytes(const Grammar& grammar, const ArrayShape& shape, std::size_t count,
+                                 std::size_t contained, std::uint64_t used) {
+  const auto items = [&](NodeId node, std::size_t number) {
+    const std::uint32_t each = grammar.nodes[node].bytes;
+    return number == 0         ? 0
+           : each == kUnending ? kUnending
+                               : longer(0, number * (each + std::uint64_t{kSeparatorBytes}));
+  };
+  std::uint32_t total = 0;
+  if (!shape.unique.empty()) {
+    const std::vector<std::size_t> unused = unused_items(grammar, shape, used);
+    for (std::size_t i = 0; count < shape.min; ++count, ++i)
+      total = longer(total, i < unused.size() ? items(shape.unique[unused[i]], 1) : kUnending);
+    return total;
+  }
+  for (; count < std::min(shape.min, shape.prefix.size()); ++count)
+    total = longer(total, items(shape.prefix[count], 1));
+  if (contained < shape.min_contained) {
+    total = longer(total, items(shape.contained, shape.min_contained - contained));
+    count += shape.min_contained - contained;
+  }
+  return count < shape.min ? longer(total, items(shape.items, shape.min - count)) : total;
+}
 
 std::string spell(const std::string& text) {
   constexpr std::string_view kHex = "0123456789abcdef";

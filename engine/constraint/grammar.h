@@ -55,6 +55,11 @@ struct ArrayShape {
   NodeId items = 0;  ///< of what follows the prefix
   std::size_t min = 0;
   std::size_t max = 0;
+  /// At least so many items are of the node `contained`, all of whose values `items` has. Without prefix.
+  std::size_t min_contained = 0;
+  NodeId contained = 0;
+  /// If not empty: items are of these nodes, of one value each, none of them twice. Without prefix.
+  std::vector<NodeId> unique;
   std::uint32_t height = 0;  ///< levels of its shortest value, itself included
 
   NodeId item(std::size_t index) const { return index < prefix.size() ? prefix[index] : items; }
@@ -73,6 +78,9 @@ struct KeyClass {
   NodeId node = 0;
   std::uint32_t key_bytes = 0;  ///< longest key that completion needs to find, quotes included
 };
+
+/// Nodes of ArrayShape::unique, a bit each in a frame.
+inline constexpr std::size_t kMaxUniqueItems = 64;
 
 struct ObjectShape {
   std::vector<Property> properties;
@@ -122,6 +130,14 @@ struct Grammar {
 
 /// Bytes between two items or members, and behind a key: the longer spelling of the two.
 inline constexpr std::uint32_t kSeparatorBytes = 2;
+
+/// Of an array's unique items the unused ones (their bits in `used` are not set), cheapest first.
+std::vector<std::size_t> unused_items(const Grammar& grammar, const ArrayShape& shape, std::uint64_t used);
+
+/// Most bytes, separators included, of the items that an array with `count` items, `contained` of them
+/// counted, still needs.
+std::uint32_t missing_item_bytes(const Grammar& grammar, const ArrayShape& shape, std::size_t count,
+                                 std::size_t contained, std::uint64_t used);
 
 /// The spelling of a string's content with the needed escapes alone, without quotes.
 /// `text` is UTF-8.

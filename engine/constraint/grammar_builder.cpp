@@ -247,9 +247,42 @@ class Builder : private SchemaBranches {
         shape.prefix.push_back(below);
       } else {
         shape.items = below;
+        set_contained(branch, item, listed > 0, shape);
+        set_unique(branch, item, listed > 0, shape);
       }
     }
     add_array(node, std::move(shape));
+  }
+
+  /// `item`: the schemas of each item.
+  void set_contained(const Branch& branch, Conjunction item, bool is_listed, ArrayShape& shape) {
+    for (const Part& part : branch.parts) {
+      const Json& schema = *part.schema;
+      const std::size_t least = least_contained(schema);
+      if (least == 0) continue;
+      if (is_listed) refuse(schema, "contains", "is not supported beside a list of items");
+      if (shape.min_contained > 0) refuse(schema, "contains", "is not supported twice for the same array");
+      item.push_back({&schema["contains"], false});
+      shape.contained = node_of(item);
+      shape.min_contained = least;
+    }
+  }
+
+  void set_unique(const Branch& branch, const Conjunction& item, bool is_listed, ArrayShape& shape) {
+    const auto wants = std::find_if(branch.parts.begin(), branch.parts.end(),
+                                    [](const Part& part) { return wants_unique_items(*part.schema); });
+    if (wants == branch.parts.end() || shape.max <= 1) return;
+    const Json& schema = *wants->schema;
+    if (is_listed) refuse(schema, "uniqueItems", "is not supported beside a list of items");
+    if (shape.min_contained > 0) refuse(schema, "uniqueItems", "is not supported beside contains");
+    const auto values = every_value(item);
+    if (!values || values->size() > kMaxUniqueItems) {
+      refuse(schema, "uniqueItems",
+             "is not supported here: an automaton cannot look back on the items, unless enum, const, boolean "
+             "or null leave " +
+                 std::to_string(kMaxUniqueItems) + " values at most");
+    }
+    for (const Json* value : *values) shape.unique.push_back(node_of_value(*value));
   }
 
   // --- Objects -----------------------------------------------------------------------------
@@ -301,7 +334,7 @@ class Builder : private SchemaBranches {
     if (!options_.closed_objects) return false;
     bool lists = false;
     for (const Part& part : branch.parts) {
-      lists = lists || part.schema->contains("properties");
+      lists = lists || (part.schema->contains("properties") && !document_.is_made(*part.schema));
       if (part.schema->contains("additionalProperties") || part.schema->contains("patternProperties"))
         return false;
     }

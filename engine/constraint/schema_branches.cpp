@@ -34,6 +34,11 @@ void SchemaBranches::refuse(const Json* schema, const std::string& message) cons
   throw ConstraintError({{schema != nullptr ? document_.pointer(*schema) : std::string(), message}});
 }
 
+void SchemaBranches::refuse(const Json& schema, const std::string& keyword,
+                            const std::string& message) const {
+  throw ConstraintError({{document_.pointer(schema) + "/" + keyword, message}});
+}
+
 std::vector<Branch> SchemaBranches::branches(const Conjunction& conjunction) const {
   Expansion start;
   start.work.assign(conjunction.begin(), conjunction.end());
@@ -96,6 +101,11 @@ void SchemaBranches::add_combinations(const Json& schema, Expansion& at) const {
     }
     at.choices.push_back(std::move(choice));
   }
+  for (const SchemaDocument::Dependency& each : document_.dependencies(schema)) {
+    Option present{{each.present}, {}};
+    if (each.schema != nullptr) present.applies.push_back(each.schema);
+    at.choices.push_back({Option{{each.absent}, {}}, std::move(present)});
+  }
   if (schema.contains("not")) at.branch.excluded.push_back(&schema["not"]);
   if (schema.contains("if")) {
     Option then{{&schema["if"]}, {}};
@@ -138,6 +148,30 @@ std::optional<std::vector<const Json*>> SchemaBranches::listed_values(const Bran
     if (!is_known && holds(branch, *value)) kept.push_back(value);
   }
   return kept;
+}
+
+std::optional<std::vector<const Json*>> SchemaBranches::every_value(const Conjunction& conjunction) const {
+  static const Json kLiterals = {nullptr, true, false};
+  std::vector<const Json*> all;
+  for (const Branch& branch : branches(conjunction)) {
+    std::vector<const Json*> values;
+    if (const auto listed = listed_values(branch)) {
+      values = *listed;
+    } else {
+      for (const char* type : {"string", "number", "integer", "array", "object"}) {
+        if (allows(branch, type)) return std::nullopt;
+      }
+      for (const Json& each : kLiterals) {
+        if (holds(branch, each)) values.push_back(&each);
+      }
+    }
+    for (const Json* value : values) {
+      const bool is_known =
+          std::any_of(all.begin(), all.end(), [&](const Json* other) { return equal(*other, *value); });
+      if (!is_known) all.push_back(value);
+    }
+  }
+  return all;
 }
 
 bool SchemaBranches::allows(const Branch& branch, std::string_view type) {

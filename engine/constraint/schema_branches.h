@@ -45,6 +45,9 @@ class SchemaBranches {
   bool holds(const Branch& branch, const Json& value) const;
   /// The values of enum or const that are left; absent where the branch has neither.
   std::optional<std::vector<const Json*>> listed_values(const Branch& branch) const;
+  /// Values that together are all that satisfy the schemas, where enum, const or types leave nothing but
+  /// such; absent where they do not.
+  std::optional<std::vector<const Json*>> every_value(const Conjunction& conjunction) const;
   /// Whether `type` is allowed by all parts; "number" not by parts that say "integer".
   static bool allows(const Branch& branch, std::string_view type);
 
@@ -66,6 +69,8 @@ class SchemaBranches {
   Dfa joined(const Dfa& a, const Dfa& b, Dfa::Join how, const Json* schema) const;
   /// Throws ConstraintError with the place of `schema`; null is the whole.
   [[noreturn]] void refuse(const Json* schema, const std::string& message) const;
+  /// The same with the place of one of its keywords.
+  [[noreturn]] void refuse(const Json& schema, const std::string& keyword, const std::string& message) const;
 
  protected:
   const SchemaDocument& document_;

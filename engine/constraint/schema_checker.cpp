@@ -15,74 +15,76 @@ namespace reelfolio::engine {
 
 namespace {
 
-constexpr std::string_view kAnchors = "$ref leads to places in this document alone, written as #/$defs/name";
+constexpr std::string_view kDynamic = "$ref leads to places in this document alone, whatever refers to it";
 constexpr std::string_view kCounting = "an automaton cannot look back on the items";
-constexpr std::string_view kDependent = "write the cases out with anyOf";
+constexpr std::string_view kExclusive =
+    "of arrays and objects where they exclude each other: by type, const, enum or required";
 
 constexpr std::array kKeywords = {
-    SchemaKeyword{"$anchor", kAnchors},
-    SchemaKeyword{"$comment", "", true},
+    SchemaKeyword{"$anchor", "", "", true},
+    SchemaKeyword{"$comment", "", "", true},
     SchemaKeyword{"$defs", ""},
-    SchemaKeyword{"$dynamicAnchor", kAnchors},
-    SchemaKeyword{"$dynamicRef", kAnchors},
-    SchemaKeyword{"$id", "", true},
-    SchemaKeyword{"$recursiveAnchor", kAnchors},
-    SchemaKeyword{"$recursiveRef", kAnchors},
-    SchemaKeyword{"$ref", ""},
-    SchemaKeyword{"$schema", "", true},
+    SchemaKeyword{"$dynamicAnchor", kDynamic},
+    SchemaKeyword{"$dynamicRef", kDynamic},
+    SchemaKeyword{"$id", "", "", true},
+    SchemaKeyword{"$recursiveAnchor", kDynamic},
+    SchemaKeyword{"$recursiveRef", kDynamic},
+    SchemaKeyword{"$ref", "", "to places in the same file"},
+    SchemaKeyword{"$schema", "", "", true},
     SchemaKeyword{"$vocabulary", "vocabularies are not supported"},
     SchemaKeyword{"additionalItems", ""},
     SchemaKeyword{"additionalProperties", ""},
     SchemaKeyword{"allOf", ""},
     SchemaKeyword{"anyOf", ""},
     SchemaKeyword{"const", ""},
-    SchemaKeyword{"contains", kCounting},
+    SchemaKeyword{"contains", "", "once for an array, without listed items or uniqueItems"},
     SchemaKeyword{"contentEncoding", "use pattern"},
     SchemaKeyword{"contentMediaType", "strings hold text alone"},
     SchemaKeyword{"contentSchema", "strings hold text alone"},
-    SchemaKeyword{"default", "", true},
+    SchemaKeyword{"default", "", "", true},
     SchemaKeyword{"definitions", ""},
-    SchemaKeyword{"dependencies", kDependent},
-    SchemaKeyword{"dependentRequired", kDependent},
-    SchemaKeyword{"dependentSchemas", kDependent},
-    SchemaKeyword{"deprecated", "", true},
-    SchemaKeyword{"description", "", true},
+    SchemaKeyword{"dependencies", ""},
+    SchemaKeyword{"dependentRequired", ""},
+    SchemaKeyword{"dependentSchemas", ""},
+    SchemaKeyword{"deprecated", "", "", true},
+    SchemaKeyword{"description", "", "", true},
     SchemaKeyword{"else", ""},
     SchemaKeyword{"enum", ""},
-    SchemaKeyword{"examples", "", true},
+    SchemaKeyword{"examples", "", "", true},
     SchemaKeyword{"exclusiveMaximum", ""},
     SchemaKeyword{"exclusiveMinimum", ""},
-    SchemaKeyword{"format", ""},
-    SchemaKeyword{"if", ""},
+    SchemaKeyword{"format", "", "the formats below"},
+    SchemaKeyword{"if", "", kExclusive},
     SchemaKeyword{"items", ""},
     SchemaKeyword{"maxContains", kCounting},
     SchemaKeyword{"maxItems", ""},
     SchemaKeyword{"maxLength", ""},
     SchemaKeyword{"maxProperties", ""},
     SchemaKeyword{"maximum", ""},
-    SchemaKeyword{"minContains", kCounting},
+    SchemaKeyword{"minContains", ""},
     SchemaKeyword{"minItems", ""},
     SchemaKeyword{"minLength", ""},
     SchemaKeyword{"minProperties", ""},
     SchemaKeyword{"minimum", ""},
     SchemaKeyword{"multipleOf", ""},
-    SchemaKeyword{"not", ""},
+    SchemaKeyword{"not", "", kExclusive},
     SchemaKeyword{"nullable", R"(write "type": ["string", "null"] instead)"},
-    SchemaKeyword{"oneOf", ""},
-    SchemaKeyword{"pattern", ""},
+    SchemaKeyword{"oneOf", "", kExclusive},
+    SchemaKeyword{"pattern", "", "without look-around, back references and \\b"},
     SchemaKeyword{"patternProperties", ""},
     SchemaKeyword{"prefixItems", ""},
     SchemaKeyword{"properties", ""},
     SchemaKeyword{"propertyNames", ""},
-    SchemaKeyword{"readOnly", "", true},
+    SchemaKeyword{"readOnly", "", "", true},
     SchemaKeyword{"required", ""},
     SchemaKeyword{"then", ""},
-    SchemaKeyword{"title", "", true},
+    SchemaKeyword{"title", "", "", true},
     SchemaKeyword{"type", ""},
     SchemaKeyword{"unevaluatedItems", kCounting},
     SchemaKeyword{"unevaluatedProperties", "use additionalProperties"},
-    SchemaKeyword{"uniqueItems", kCounting},
-    SchemaKeyword{"writeOnly", "", true},
+    SchemaKeyword{"uniqueItems", "",
+                  "of items that enum, const, boolean or null leave few of: 64 values at most"},
+    SchemaKeyword{"writeOnly", "", "", true},
 };
 
 }  // namespace
@@ -118,7 +120,9 @@ constexpr std::array kExpectations = {
     Expectation{"additionalProperties", Expects::schema},
     Expectation{"allOf", Expects::schemas},
     Expectation{"anyOf", Expects::schemas},
+    Expectation{"contains", Expects::schema},
     Expectation{"definitions", Expects::schema_map},
+    Expectation{"dependentSchemas", Expects::schema_map},
     Expectation{"else", Expects::schema},
     Expectation{"exclusiveMaximum", Expects::number},
     Expectation{"exclusiveMinimum", Expects::number},
@@ -127,6 +131,7 @@ constexpr std::array kExpectations = {
     Expectation{"maxLength", Expects::count},
     Expectation{"maxProperties", Expects::count},
     Expectation{"maximum", Expects::number},
+    Expectation{"minContains", Expects::count},
     Expectation{"minItems", Expects::count},
     Expectation{"minLength", Expects::count},
     Expectation{"minProperties", Expects::count},
@@ -204,8 +209,6 @@ void SchemaChecker::visit(const Json& node, const std::string& pointer, int dept
     const SchemaKeyword* keyword = find_keyword(name);
     if (keyword == nullptr) {
       refuse(here, "keyword '" + name + "' is not known");
-    } else if (name == "uniqueItems" && value.is_boolean() && !value.get<bool>()) {
-      continue;  // the default
     } else if (!keyword->refused.empty()) {
       refuse(here, "keyword '" + name + "' is not supported: " + std::string(keyword->refused));
     } else {
@@ -260,13 +263,14 @@ void SchemaChecker::visit_keyword(const Json& node, const SchemaKeyword& keyword
         const std::string below = here + "/" + pointer_step(key);
         if (name == "patternProperties") check_pattern(key, below);
         visit(schema, below, depth + 1);
+        if (name == "dependentSchemas") document_.add_dependency(node, key, {}, &schema, below);
       }
       return;
     case Expects::anything:
       break;
   }
-  if (name == "$id") {
-    if (here != "/$id") refuse(here, "is supported at the top of the schema alone");
+  if (name == "$id" || name == "$anchor") {
+    if (!value.is_string()) refuse(here, "expected a string");
   } else if (name == "$schema") {
     if (here != "/$schema") refuse(here, "is supported at the top of the schema alone");
   } else if (name == "$ref") {
@@ -280,20 +284,37 @@ void SchemaChecker::visit_keyword(const Json& node, const SchemaKeyword& keyword
   } else if (name == "enum") {
     if (!value.is_array()) refuse(here, "expected a list of values");
   } else if (name == "required") {
-    const auto is_text = [](const Json& each) { return each.is_string(); };
-    if (!value.is_array() || !std::all_of(value.begin(), value.end(), is_text)) {
-      refuse(here, "expected a list of strings");
+    check_names(value, here);
+  } else if (name == "dependentRequired" || name == "dependencies") {
+    if (!value.is_object()) return refuse(here, "expected an object");
+    for (const auto& [key, needed] : value.items()) {
+      const std::string below = here + "/" + pointer_step(key);
+      if (needed.is_array() || name == "dependentRequired") {
+        if (check_names(needed, below)) document_.add_dependency(node, key, needed, nullptr, below);
+      } else {
+        visit(needed, below, depth + 1);
+        document_.add_dependency(node, key, {}, &needed, below);
+      }
     }
+  } else if (name == "uniqueItems") {
+    if (!value.is_boolean()) refuse(here, "expected true or false");
   } else if (name == "pattern") {
     value.is_string() ? check_pattern(value.get<std::string>(), here) : refuse(here, "expected a string");
   } else if (name == "format") {
     if (!value.is_string()) return refuse(here, "expected a string");
     if (format_texts(value.get<std::string>()) != nullptr) return;
     std::string known;
-    for (const std::string_view format : schema_formats())
-      known += (known.empty() ? "" : ", ") + std::string(format);
+    for (const SchemaFormat& format : schema_formats())
+      known += (known.empty() ? "" : ", ") + std::string(format.name);
     refuse(here, "format '" + value.get<std::string>() + "' is not supported, expected one of " + known);
   }
+}
+
+bool SchemaChecker::check_names(const Json& value, const std::string& pointer) {
+  const auto is_text = [](const Json& each) { return each.is_string(); };
+  if (value.is_array() && std::all_of(value.begin(), value.end(), is_text)) return true;
+  refuse(pointer, "expected a list of strings");
+  return false;
 }
 
 void SchemaChecker::check_dialect(const Json& value, const std::string& pointer) {
@@ -334,8 +355,9 @@ void SchemaChecker::check_reference(const Json& node, const Json& value, const s
   if (!value.is_string()) return refuse(pointer, "expected a string");
   const std::string& text = value.get_ref<const std::string&>();
   if (!text.starts_with("#") || (text.size() > 1 && text[1] != '/')) {
-    return refuse(pointer,
-                  "'" + text + "' is not supported, expected a place in this document such as #/$defs/name");
+    return refuse(pointer, "'" + text +
+                               "' is not supported, expected a place in this document such as #/$defs/name, "
+                               "an $id or an $anchor in it");
   }
   if (draft_7_) {
     // Draft 7 ignores what stands beside $ref, which nobody expects who writes it there.
@@ -381,6 +403,9 @@ void SchemaChecker::check_endless(const Json& schema) {
     for (const char* keyword : {"allOf", "anyOf", "oneOf"}) {
       if (!schema.contains(keyword)) continue;
       for (const Json& branch : schema[keyword]) check_endless(branch);
+    }
+    for (const SchemaDocument::Dependency& each : document_.dependencies(schema)) {
+      if (each.schema != nullptr) check_endless(*each.schema);
     }
   }
   marks_[&schema] = Mark::done;

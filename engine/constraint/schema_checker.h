@@ -23,6 +23,8 @@ class SchemaChecker {
   void visit_keyword(const Json& node, const SchemaKeyword& keyword, const Json& value,
                      const std::string& pointer, int depth);
   void visit_list(const Json& value, const std::string& pointer, int depth);
+  /// True: a list of strings.
+  bool check_names(const Json& value, const std::string& pointer);
   void check_types(const Json& value, const std::string& pointer);
   void check_dialect(const Json& value, const std::string& pointer);
   void check_pattern(const std::string& pattern, const std::string& pointer);

@@ -6,6 +6,7 @@
 
 #include "engine/constraint/formats.h"
 #include "engine/constraint/schema_checker.h"
+#include "engine/constraint/schema_references.h"
 
 namespace reelfolio::engine::constraint {
 
@@ -19,6 +20,7 @@ SchemaDocument::SchemaDocument(std::string_view text) {
     if (const std::size_t end = message.find("] "); end != std::string::npos) message.erase(0, end + 2);
     throw ConstraintError({{"", "is not JSON: " + message}});
   }
+  point_references(parsed);
   root_ = std::make_unique<const Json>(std::move(parsed));
   SchemaChecker(*this).check();
 }
@@ -28,6 +30,35 @@ SchemaDocument::~SchemaDocument() = default;
 const Json* SchemaDocument::target(const Json& schema) const {
   const auto found = targets_.find(&schema);
   return found == targets_.end() ? nullptr : found->second;
+}
+
+const std::vector<SchemaDocument::Dependency>& SchemaDocument::dependencies(const Json& schema) const {
+  static const std::vector<Dependency> kNone;
+  const auto found = dependencies_.find(&schema);
+  return found == dependencies_.end() ? kNone : found->second;
+}
+
+bool SchemaDocument::is_made(const Json& schema) const {
+  return std::any_of(made_.begin(), made_.end(), [&](const auto& each) { return each.get() == &schema; });
+}
+
+void SchemaDocument::add_dependency(const Json& schema, const std::string& key, const Json& required,
+                                    const Json* then, const std::string& pointer) {
+  const auto make = [&](Json made) {
+    made_.push_back(std::make_unique<const Json>(std::move(made)));
+    pointers_.emplace(made_.back().get(), pointer);
+    return made_.back().get();
+  };
+  Json absent = Json::object();
+  absent["properties"][key] = false;
+  Json present = Json::object();
+  present["type"] = "object";
+  present["required"] = Json::array({key});
+  for (const Json& name : required) present["required"].push_back(name);
+  // One after the other: made_ grows.
+  const Json* without = make(std::move(absent));
+  const Json* with = make(std::move(present));
+  dependencies_[&schema].push_back({without, with, then});
 }
 
 bool equal(const Json& a, const Json& b) {
@@ -98,6 +129,17 @@ NumberRule number_rule(const Json& schema) {
   return rule;
 }
 
+std::size_t least_contained(const Json& schema) {
+  if (!schema.contains("contains")) return 0;
+  const auto least = schema.find("minContains");
+  return least == schema.end() ? 1 : least->get<std::size_t>();
+}
+
+bool wants_unique_items(const Json& schema) {
+  const auto found = schema.find("uniqueItems");
+  return found != schema.end() && found->get<bool>();
+}
+
 const Json* listed_items(const Json& schema) {
   if (const auto found = schema.find("prefixItems"); found != schema.end()) return &*found;
   const auto found = schema.find("items");
@@ -132,6 +174,11 @@ bool SchemaDocument::satisfies(const Json& schema, const Json& value) const {
   if (!each("anyOf", [&](const Json& any) { return count(any) > 0; })) return false;
   if (!each("oneOf", [&](const Json& one) { return count(one) == 1; })) return false;
   if (!each("not", [&](const Json& other) { return !satisfies(other, value); })) return false;
+  for (const Dependency& each : dependencies(schema)) {
+    if (satisfies_own(*each.absent, value)) continue;
+    if (!satisfies_own(*each.present, value)) return false;
+    if (each.schema != nullptr && !satisfies(*each.schema, value)) return false;
+  }
   if (const auto condition = schema.find("if"); condition != schema.end()) {
     const char* branch = satisfies(*condition, value) ? "then" : "else";
     if (!each(branch, [&](const Json& then) { return satisfies(then, value); })) return false;
@@ -184,6 +231,18 @@ bool SchemaDocument::satisfies_own(const Json& schema, const Json& value) const 
 bool SchemaDocument::satisfies_array(const Json& schema, const Json& value) const {
   if (schema.contains("minItems") && value.size() < schema["minItems"].get<std::size_t>()) return false;
   if (schema.contains("maxItems") && value.size() > schema["maxItems"].get<std::size_t>()) return false;
+  if (const std::size_t least = least_contained(schema); least > 0) {
+    const auto contained = std::count_if(
+        value.begin(), value.end(), [&](const Json& item) { return satisfies(schema["contains"], item); });
+    if (static_cast<std::size_t>(contained) < least) return false;
+  }
+  if (wants_unique_items(schema)) {
+    for (std::size_t i = 0; i < value.size(); ++i) {
+      for (std::size_t j = 0; j < i; ++j) {
+        if (equal(value[i], value[j])) return false;
+      }
+    }
+  }
   const Json* listed = listed_items(schema);
   const Json* rest = rest_items(schema);
   for (std::size_t i = 0; i < value.size(); ++i) {

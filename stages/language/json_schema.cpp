@@ -7,6 +7,7 @@
 #include <system_error>
 #include <utility>
 
+#include "engine/constraint/schema_references.h"
 #include "stages/error.h"
 #include "stages/language/json_answer.h"
 #include "stages/language/schema_check.h"
@@ -55,9 +56,15 @@ struct JsonSchema::Impl {
     const Json& schema = resolve_ref(document, node);
     if (!schema.is_object() || !value.is_structured()) return value;
     if (value.is_array()) {
-      if (!schema.contains("items")) return value;
+      const auto prefix = schema.find("prefixItems");
+      const auto items = schema.find("items");
       Json list = Json::array();
-      for (const Json& each : value) list.push_back(ordered(schema["items"], each));
+      for (std::size_t i = 0; i < value.size(); ++i) {
+        const bool is_listed = prefix != schema.end() && i < prefix->size();
+        list.push_back(is_listed               ? ordered((*prefix)[i], value[i])
+                       : items != schema.end() ? ordered(*items, value[i])
+                                               : value[i]);
+      }
       return list;
     }
     if (!schema.contains("properties")) {
@@ -111,6 +118,7 @@ JsonSchema JsonSchema::parse(std::string_view text, const std::string& name, con
     if (const std::size_t end = message.find("] "); end != std::string::npos) message.erase(0, end + 2);
     throw ParamError(param, name + ": is not JSON: " + message);
   }
+  engine::constraint::point_references(impl->document);
   if (const std::string problem = schema_problem(impl->document); !problem.empty()) {
     throw ParamError(param, name + problem);
   }

@@ -14,13 +14,15 @@ namespace reelfolio::stages {
 /// object. Immutable; any thread may use it.
 ///
 /// Supported: type, enum, const, properties, required, additionalProperties,
-/// patternProperties, propertyNames, min/maxProperties, items (one schema), min/maxItems,
-/// uniqueItems, contains, min/maxLength, pattern (ECMAScript, matched over UTF-8 bytes),
+/// patternProperties, propertyNames, min/maxProperties, dependentRequired, dependentSchemas, dependencies,
+/// prefixItems, items (a list of them too), additionalItems, min/maxItems, uniqueItems, contains,
+/// min/maxContains, min/maxLength, pattern (ECMAScript, matched over UTF-8 bytes),
 /// format (date, time, date-time, email, uuid, uri), minimum, maximum, exclusiveMinimum and
-/// exclusiveMaximum (numbers), multipleOf (a whole number), allOf, anyOf, oneOf, not, if/then/else, $ref
-/// within the document, $defs, definitions; and title, description, default, examples,
-/// $comment, $schema, deprecated, readOnly, writeOnly, which constrain nothing. Any other
-/// keyword is refused, so that nothing is left unchecked in silence.
+/// exclusiveMaximum (numbers), multipleOf (up to 16 digits), allOf, anyOf, oneOf, not, if/then/else, $ref
+/// within the document, by $id and $anchor too, $defs, definitions; and title, description, default,
+/// examples, $comment, $schema, deprecated, readOnly, writeOnly, which constrain nothing. Any other
+/// keyword is refused, so that nothing is left unchecked in silence. What the engine can hold answers to
+/// (engine/constraint/constraint.h) is all supported here.
 class JsonSchema {
  public:
   /// Reads and checks a schema file. Throws ParamError about `param`, naming the file and
@@ -55,7 +57,8 @@ class JsonSchema {
   /// valid.
   std::vector<std::string> errors(const Json& value) const;
 
-  /// The schema as it is written, checked. Lives as long as this object.
+  /// The schema as it is written, checked, its references pointers ("#/$defs/line"). Lives as long as this
+  /// object.
   const Json& document() const;
 
   /// `value` with the keys of each object in the order of the schema's properties; keys

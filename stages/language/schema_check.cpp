@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <map>
 #include <regex>
 #include <set>
@@ -9,6 +10,8 @@
 #include <vector>
 
 #include "engine/json_tree.h"
+#include "stages/language/decimal_digits.h"
+#include "stages/language/text_formats.h"
 #include "stages/nearest_name.h"
 
 namespace reelfolio::stages {
@@ -35,7 +38,9 @@ enum class Kind {
   ref,
   schema,
   schemas,
-  schema_map
+  schema_or_list,
+  schema_map,
+  names_map,  ///< lists of names, or (dependencies) schemas
 };
 
 struct Keyword {
@@ -44,11 +49,13 @@ struct Keyword {
 };
 
 constexpr std::array kKeywords = {
+    Keyword{"$anchor", Kind::text},
     Keyword{"$comment", Kind::text},
     Keyword{"$defs", Kind::schema_map},
     Keyword{"$id", Kind::text},
     Keyword{"$ref", Kind::ref},
     Keyword{"$schema", Kind::text},
+    Keyword{"additionalItems", Kind::schema},
     Keyword{"additionalProperties", Kind::schema},
     Keyword{"allOf", Kind::schemas},
     Keyword{"anyOf", Kind::schemas},
@@ -56,6 +63,9 @@ constexpr std::array kKeywords = {
     Keyword{"contains", Kind::schema},
     Keyword{"default", Kind::anything},
     Keyword{"definitions", Kind::schema_map},
+    Keyword{"dependencies", Kind::names_map},
+    Keyword{"dependentRequired", Kind::names_map},
+    Keyword{"dependentSchemas", Kind::schema_map},
     Keyword{"deprecated", Kind::flag},
     Keyword{"description", Kind::text},
     Keyword{"else", Kind::schema},
@@ -65,11 +75,13 @@ constexpr std::array kKeywords = {
     Keyword{"exclusiveMinimum", Kind::number},
     Keyword{"format", Kind::format},
     Keyword{"if", Kind::schema},
-    Keyword{"items", Kind::schema},
+    Keyword{"items", Kind::schema_or_list},
+    Keyword{"maxContains", Kind::count},
     Keyword{"maxItems", Kind::count},
     Keyword{"maxLength", Kind::count},
     Keyword{"maxProperties", Kind::count},
     Keyword{"maximum", Kind::number},
+    Keyword{"minContains", Kind::count},
     Keyword{"minItems", Kind::count},
     Keyword{"minLength", Kind::count},
     Keyword{"minProperties", Kind::count},
@@ -79,6 +91,7 @@ constexpr std::array kKeywords = {
     Keyword{"oneOf", Kind::schemas},
     Keyword{"pattern", Kind::regex},
     Keyword{"patternProperties", Kind::schema_map},
+    Keyword{"prefixItems", Kind::schemas},
     Keyword{"properties", Kind::schema_map},
     Keyword{"propertyNames", Kind::schema},
     Keyword{"readOnly", Kind::flag},
@@ -93,19 +106,6 @@ constexpr std::array kKeywords = {
 constexpr std::array<std::string_view, 7> kSchemaTypes = {"array",  "boolean", "integer", "null",
                                                           "number", "object",  "string"};
 
-constexpr std::array<std::pair<std::string_view, std::string_view>, 6> kFormats = {{
-    {"date", R"(^[0-9]{4}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|)"
-             R"(02-(0[1-9]|1[0-9]|2[0-9]))$)"},
-    {"date-time", R"(^[0-9]{4}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|)"
-                  R"(02-(0[1-9]|1[0-9]|2[0-9]))[Tt]([01][0-9]|2[0-3]):[0-5][0-9]:([0-5][0-9]|60)(\.[0-9]+)?)"
-                  R"(([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$)"},
-    {"email", R"(^[^@ \t\r\n]+@[^@ \t\r\n]+$)"},
-    {"time", R"(^([01][0-9]|2[0-3]):[0-5][0-9]:([0-5][0-9]|60)(\.[0-9]+)?)"
-             R"(([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$)"},
-    {"uri", R"(^[A-Za-z][A-Za-z0-9+.-]*:[^ \t\r\n<>"{}|\\^`]*$)"},
-    {"uuid", R"(^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$)"},
-}};
-
 /// Deeper schemas than this are refused: the checks recurse.
 constexpr int kMaxSchemaDepth = 200;
 /// Levels of JSON in the whole file, values of default, const and enum included: copying
@@ -117,8 +117,9 @@ constexpr std::size_t kMaxSchemas = 1000;
 constexpr int kMaxChain = 32;
 /// libstdc++'s compiler of regular expressions recurses once for each character.
 constexpr std::size_t kMaxPatternBytes = 1000;
-/// Up to 2^53 doubles count exactly.
-constexpr double kMaxMultipleOf = 9007199254740992.0;
+constexpr double kMaxCount = 1e9;
+/// Digits that multipleOf may have from the first that is not 0 to the last.
+constexpr std::size_t kMaxMultipleDigits = 16;
 
 class Checker {
  public:
@@ -197,7 +198,6 @@ class Checker {
         break;
       case Kind::text:
         expect(value.is_string(), "a string");
-        if (key == "$id" && !place.empty()) fail(here, "is supported at the top of the schema only");
         if (key == "$schema") check_dialect(value, here);
         break;
       case Kind::flag:
@@ -207,19 +207,21 @@ class Checker {
         expect(value.is_number(), "a number");
         break;
       case Kind::positive:
-        // Doubles do not divide as written: 42.1 is no multiple of 0.01.
-        if (expect(value.is_number_integer(), "a whole number")) {
+        if (expect(value.is_number(), "a number")) {
           if (value.get<double>() <= 0) fail(here, "must be above 0");
-          if (value.get<double>() > kMaxMultipleOf) fail(here, "must be at most 2^53");
+          if (decimal_digits(value).digits.size() > kMaxMultipleDigits) {
+            fail(here, "has more than " + std::to_string(kMaxMultipleDigits) + " digits");
+          }
         }
         break;
       case Kind::count:
-        expect(value.is_number_unsigned(), "a whole number, 0 or more");
+        // 2.0 is a count as well.
+        expect(value.is_number() && value.get<double>() >= 0 && value.get<double>() <= kMaxCount &&
+                   std::trunc(value.get<double>()) == value.get<double>(),
+               "a whole number from 0 to 1000000000");
         break;
       case Kind::texts:
-        expect(
-            value.is_array() && std::ranges::all_of(value, [](const Json& each) { return each.is_string(); }),
-            "a list of strings");
+        expect(is_list_of_texts(value), "a list of strings");
         break;
       case Kind::values:
         expect(value.is_array() && !value.empty(), "a list of values that is not empty");
@@ -231,7 +233,7 @@ class Checker {
         if (expect(value.is_string(), "a string")) check_regex(value.get<std::string>(), here);
         break;
       case Kind::format:
-        if (expect(value.is_string(), "a string") && format_pattern(value.get<std::string>()).empty()) {
+        if (expect(value.is_string(), "a string") && !is_known_format(value.get<std::string>())) {
           fail(here, "format '" + value.get<std::string>() +
                          "' is not supported, expected date, date-time, email, time, uri or uuid");
         }
@@ -240,11 +242,15 @@ class Checker {
         check_ref(node, value, here);
         break;
       case Kind::schema:
-        if (key == "items" && value.is_array()) {
-          return fail(here, "a list of schemas is not supported, expected one schema for all items");
-        }
         visit(value, here, depth + 1);
         break;
+      case Kind::schema_or_list:
+        if (!value.is_array()) {
+          visit(value, here, depth + 1);
+          break;
+        }
+        if (node.contains("prefixItems")) return fail(here, "must be one schema beside prefixItems");
+        [[fallthrough]];
       case Kind::schemas:
         if (!expect(value.is_array() && !value.empty(), "a list of schemas that is not empty")) return;
         for (std::size_t i = 0; i < value.size(); ++i)
@@ -257,7 +263,22 @@ class Checker {
           visit(schema, here + "/" + pointer_step(name), depth + 1);
         }
         break;
+      case Kind::names_map:
+        if (!expect(value.is_object(), "an object")) return;
+        for (const auto& [name, names] : value.items()) {
+          const std::string below = here + "/" + pointer_step(name);
+          if (names.is_array() || key == "dependentRequired") {
+            if (!is_list_of_texts(names)) return fail(below, "expected a list of strings");
+          } else {
+            visit(names, below, depth + 1);
+          }
+        }
+        break;
     }
+  }
+
+  static bool is_list_of_texts(const Json& value) {
+    return value.is_array() && std::ranges::all_of(value, [](const Json& each) { return each.is_string(); });
   }
 
   static std::string unsupported(const std::string& key) {
@@ -272,8 +293,8 @@ class Checker {
     if (!value.is_string()) return;
     std::string uri = value.get<std::string>();
     if (!uri.empty() && uri.back() == '#') uri.pop_back();
-    if (!uri.ends_with("json-schema.org/draft-07/schema") &&
-        !uri.ends_with("json-schema.org/draft/2020-12/schema")) {
+    draft_7_ = uri.ends_with("json-schema.org/draft-07/schema");
+    if (!draft_7_ && !uri.ends_with("json-schema.org/draft/2020-12/schema")) {
       fail(here, "'" + uri + "' is not supported, expected draft 7 or 2020-12");
     }
   }
@@ -318,12 +339,12 @@ class Checker {
       return fail(here,
                   "'" + ref + "' is not supported, expected a place in this document such as #/$defs/name");
     }
-    // Draft 7 ignores what stands beside $ref and 2020-12 does not; neither is obvious.
-    constexpr std::array<std::string_view, 10> kBeside = {"$ref",        "$comment", "$defs",   "$id",
-                                                          "$schema",     "title",    "default", "description",
-                                                          "definitions", "examples"};
+    // Draft 7 ignores what stands beside $ref, which nobody expects who writes it there.
+    constexpr std::array<std::string_view, 13> kBeside = {
+        "$ref",    "$comment",    "$defs",       "$id",      "$schema",    "$anchor", "title",
+        "default", "description", "definitions", "examples", "deprecated", "readOnly"};
     for (const auto& [key, ignored] : node.items()) {
-      if (std::ranges::find(kBeside, std::string_view(key)) == kBeside.end()) {
+      if (draft_7_ && std::ranges::find(kBeside, std::string_view(key)) == kBeside.end()) {
         return fail(here, "'" + key + "' beside $ref is not supported; put both into allOf");
       }
     }
@@ -357,6 +378,12 @@ class Checker {
           follow(place + "/" + keyword + "/" + std::to_string(i));
         }
       }
+      for (const char* keyword : {"dependentSchemas", "dependencies"}) {
+        if (!node.contains(keyword)) continue;
+        for (const auto& [name, schema] : node[keyword].items()) {
+          if (!schema.is_array()) follow(place + "/" + keyword + "/" + pointer_step(name));
+        }
+      }
       if (node.contains("$ref")) follow(node["$ref"].get_ref<const std::string&>().substr(1));
     }
     chains_[place] = longest + 1;
@@ -366,6 +393,7 @@ class Checker {
   static constexpr int kOpen = 0;
 
   const Json& root_;
+  bool draft_7_ = false;
   std::map<std::string, int> chains_;  ///< pointer -> chain_below; kOpen while being found
   std::set<std::string> schemas_;      ///< pointers of all schemas seen
   std::vector<std::pair<std::string, std::string>> refs_;  ///< place, $ref
@@ -384,13 +412,6 @@ const Json& resolve_ref(const Json& root, const Json& node) {
     resolved = at_pointer(root, resolved->at("$ref").get_ref<const std::string&>().substr(1));
   }
   return *resolved;
-}
-
-std::string_view format_pattern(std::string_view format) {
-  for (const auto& [name, pattern] : kFormats) {
-    if (name == format) return pattern;
-  }
-  return {};
 }
 
 }  // namespace reelfolio::stages

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <string>
-#include <string_view>
 
 #include "stages/record.h"
 
@@ -14,8 +13,5 @@ std::string schema_problem(const Json& schema);
 
 /// The schema that `node` stands for: follows $ref (checked by schema_problem) to its end.
 const Json& resolve_ref(const Json& root, const Json& node);
-
-/// An equivalent regular expression of a supported `format`; empty for any other.
-std::string_view format_pattern(std::string_view format);
 
 }  // namespace reelfolio::stages

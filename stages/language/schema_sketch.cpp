@@ -53,7 +53,7 @@ class Sketch {
     } else if (node.contains("properties") || has_type(node, "object")) {
       write_object(node, indent, remark);
       if (has_type(node, "null")) out += " | null";
-    } else if (node.contains("items") || has_type(node, "array")) {
+    } else if (node.contains("items") || node.contains("prefixItems") || has_type(node, "array")) {
       write_array(node, indent, remark);
       if (has_type(node, "null")) out += " | null";
     } else if (node.contains("anyOf") || node.contains("oneOf")) {
@@ -133,6 +133,8 @@ class Sketch {
   }
 
   void write_array(const Json& node, int indent, std::string& remark) {
+    const char* listed = node.contains("prefixItems") ? "prefixItems" : "items";
+    if (node.contains(listed) && node[listed].is_array()) return write_listed(node, listed, indent);
     if (!node.contains("items")) {
       out += "array";
       return;
@@ -151,6 +153,17 @@ class Sketch {
     std::string note = items.contains("description") ? one_line(items["description"]) : "";
     write(node["items"], indent + 2, note);
     out += ",\n" + inner + "...\n" + std::string(static_cast<std::size_t>(indent), ' ') + "]";
+  }
+
+  void write_listed(const Json& node, const char* keyword, int indent) {
+    out += '[';
+    for (std::size_t i = 0; i < node[keyword].size(); ++i) {
+      if (i > 0) out += ", ";
+      std::string note;
+      write(node[keyword][i], indent, note);
+    }
+    const auto rest = node.find(std::string_view(keyword) == "items" ? "additionalItems" : "items");
+    out += rest != node.end() && rest->is_boolean() && !rest->get<bool>() ? "]" : ", ...]";
   }
 
   /// Description of a property (its own, or that of the schema it refers to), and whether

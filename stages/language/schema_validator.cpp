@@ -9,7 +9,8 @@
 #include <utility>
 
 #include "engine/json_tree.h"
-#include "stages/language/schema_check.h"
+#include "stages/language/decimal_digits.h"
+#include "stages/language/text_formats.h"
 
 namespace reelfolio::stages {
 
@@ -38,9 +39,6 @@ void collect_patterns(const Value& node, Patterns& patterns) {
   if (node.is_object()) {
     if (const auto own = node.find("pattern"); own != node.end() && own->is_string()) {
       add_pattern(own->get<std::string>(), patterns);
-    }
-    if (const auto format = node.find("format"); format != node.end() && format->is_string()) {
-      add_pattern(std::string(format_pattern(format->get<std::string>())), patterns);
     }
     if (const auto names = node.find("patternProperties"); names != node.end() && names->is_object()) {
       for (const auto& [name, schema] : names->items()) add_pattern(name, patterns);
@@ -86,15 +84,6 @@ bool has_type(const Value& value, std::string_view type) {
 std::size_t characters_of(const std::string& text) {
   return static_cast<std::size_t>(
       std::ranges::count_if(text, [](char c) { return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U; }));
-}
-
-/// Whether `divisor`, a whole number from 1 to 2^53, divides a number.
-bool divides(const Value& divisor, const Value& value) {
-  const auto by = divisor.get<std::uint64_t>();
-  if (value.is_number_unsigned()) return value.get<std::uint64_t>() % by == 0;
-  if (value.is_number_integer()) return value.get<std::int64_t>() % static_cast<std::int64_t>(by) == 0;
-  // fmod is exact.
-  return std::fmod(value.get<double>(), static_cast<double>(by)) == 0;
 }
 
 std::string step(std::string_view key) {
@@ -166,7 +155,7 @@ class Check {
     }
     if (value.is_string()) return text_fits(keyword, argument, value.get_ref<const std::string&>(), require);
     if (value.is_number()) return number_fits(keyword, argument, value, require);
-    if (value.is_array()) return array_fits(keyword, argument, value, place, explain, require);
+    if (value.is_array()) return array_fits(schema, keyword, argument, value, place, explain, require);
     if (value.is_object()) return object_fits(schema, keyword, argument, value, place, explain, require);
     return true;
   }
@@ -187,7 +176,7 @@ class Check {
     }
     if (keyword == "format") {
       const auto format = argument.get<std::string>();
-      return require(matches(std::string(format_pattern(format)), text), "is no " + format);
+      return require(has_format(text, format), "is no " + format);
     }
     return true;
   }
@@ -200,13 +189,14 @@ class Check {
     if (keyword == "exclusiveMinimum") return require(value > argument, "is not above " + argument.dump());
     if (keyword == "exclusiveMaximum") return require(value < argument, "is not below " + argument.dump());
     if (keyword == "multipleOf") {
-      return require(divides(argument, value), "is no multiple of " + argument.dump());
+      return require(is_multiple_of(decimal_digits(value), decimal_digits(argument)),
+                     "is no multiple of " + argument.dump());
     }
     return true;
   }
 
   template <class Require>
-  bool array_fits(const std::string& keyword, const Value& argument, const Value& value,
+  bool array_fits(const Value& schema, const std::string& keyword, const Value& argument, const Value& value,
                   const std::string& place, bool explain, const Require& require) {
     if (keyword == "minItems") {
       return require(value.size() >= argument.get<std::size_t>(), "has fewer items than " + argument.dump());
@@ -223,19 +213,40 @@ class Check {
       return require(same == sorted.end(), "has an item twice");
     }
     if (keyword == "contains") {
-      return require(
-          std::ranges::any_of(value, [&](const Value& each) { return fits(argument, each, place, false); }),
-          "has no item that fits 'contains'");
+      const auto limit = [&](const char* name, std::size_t otherwise) {
+        const auto found = schema.find(name);
+        return found == schema.end() ? otherwise : found->get<std::size_t>();
+      };
+      const auto count = static_cast<std::size_t>(std::ranges::count_if(
+          value, [&](const Value& each) { return fits(argument, each, place, false); }));
+      return require(count >= limit("minContains", 1) && count <= limit("maxContains", value.size()),
+                     "has " + std::to_string(count) + " items that fit 'contains'");
     }
-    if (keyword == "items") {
-      bool fit = true;
-      for (std::size_t i = 0; i < value.size(); ++i) {
-        fit = fits(argument, value[i], place + "/" + std::to_string(i), explain) && fit;
-        if (!fit && !explain) return false;
-      }
-      return fit;
+    if (keyword == "prefixItems" || (keyword == "items" && argument.is_array())) {
+      return items_fit(value, 0, argument.size(), place, explain,
+                       [&](std::size_t i) -> const Value& { return argument[i]; });
+    }
+    // What follows the listed ones.
+    if (keyword == "items" || keyword == "additionalItems") {
+      const auto listed = schema.find(keyword == "items" ? "prefixItems" : "items");
+      const bool is_listed = listed != schema.end() && listed->is_array();
+      if (!is_listed && keyword == "additionalItems") return true;
+      return items_fit(value, is_listed ? listed->size() : 0, value.size(), place, explain,
+                       [&](std::size_t) -> const Value& { return argument; });
     }
     return true;
+  }
+
+  /// Items first to end - 1, as far as there are any.
+  template <class SchemaOf>
+  bool items_fit(const Value& value, std::size_t first, std::size_t end, const std::string& place,
+                 bool explain, const SchemaOf& schema_of) {
+    bool fit = true;
+    for (std::size_t i = first; i < std::min(end, value.size()); ++i) {
+      fit = fits(schema_of(i), value[i], place + "/" + std::to_string(i), explain) && fit;
+      if (!fit && !explain) return false;
+    }
+    return fit;
   }
 
   template <class Require>
@@ -252,6 +263,18 @@ class Check {
       for (const Value& name : argument) {
         fit = require(value.contains(name.get<std::string>()), "lacks '" + name.get<std::string>() + "'") &&
               fit;
+      }
+    } else if (keyword == "dependentRequired" || keyword == "dependentSchemas" || keyword == "dependencies") {
+      for (const auto& [name, dependent] : argument.items()) {
+        if (!value.contains(name)) continue;
+        if (!dependent.is_array()) {
+          fit = fits(dependent, value, place, explain) && fit;
+          continue;
+        }
+        for (const Value& other : dependent) {
+          const auto needed = other.get<std::string>();
+          fit = require(value.contains(needed), "has '" + name + "', but lacks '" + needed + "'") && fit;
+        }
       }
     } else if (keyword == "properties") {
       for (const auto& [name, property] : argument.items()) {

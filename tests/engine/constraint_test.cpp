@@ -219,13 +219,100 @@ TEST_CASE("constraint: arrays, combinations and references") {
   });
 }
 
+TEST_CASE("constraint: items that must be there, and items that may not come twice") {
+  check({
+      {R"({"type":"array","items":{"type":["integer","null"]},"contains":{"const":7},"maxItems":3})",
+       {"[7]", "[1,7]", "[7,7,null]", "[1,2,7]"},
+       {"[]", "[1,2]", "[7,1,2,3]", "[\"7\",7]"}},
+      {R"({"type":"array","contains":{"type":"string","minLength":2},"minContains":2})",
+       {"[\"ab\",\"cd\"]", "[1,\"ab\",\"c\",[],\"cd\"]"},
+       {"[\"ab\"]", "[\"ab\",\"c\",1]", "[]"}},
+      {R"({"type":"array","contains":{"type":"string"},"minContains":0,"items":{"type":"null"}})",
+       {"[]", "[null]"},
+       {"[\"a\"]"}},
+      {R"({"type":"array","items":{"enum":["a","ab",1,1.0,[2,{"k":null}]]},"uniqueItems":true,"minItems":1})",
+       {"[\"a\"]", "[\"ab\",\"a\"]", "[[2,{\"k\":null}],1,\"a\",\"ab\"]"},
+       {"[]", "[\"a\",\"ab\",\"a\"]", "[1,1.0]", "[\"b\"]"}},
+      {R"({"type":"array","items":{"type":["boolean","null"]},"uniqueItems":true})",
+       {"[]", "[true,null,false]"},
+       {"[true,true]", "[1]"}},
+      {R"({"type":"array","uniqueItems":true,"maxItems":1})", {"[]", "[1]"}, {"[1,2]"}},
+  });
+  CHECK(refusals(R"({"type":"array","items":{"enum":[1,2]},"uniqueItems":true,"minItems":3})") ==
+        ": no value satisfies the schema\n");
+  CHECK(refusals(R"({"type":"array","items":{"type":"null"},"contains":{"type":"string"}})") ==
+        ": no value satisfies the schema\n");
+}
+
+TEST_CASE("constraint: what one key asks of others") {
+  check({
+      {R"({"type":"object","properties":{"a":{"type":"integer"},"b":{},"c":{}},"dependentRequired":{"a":["c"],"b":[]}})",
+       {"{}", R"({"b":1})", R"({"a":1,"c":2})", R"({"a":1,"b":2,"c":3,"d":4})"},
+       {R"({"a":1})", R"({"a":1,"b":2})"}},
+      {R"({"type":["object","null"],"properties":{"card":{"type":"string"}},
+           "dependentSchemas":{"card":{"properties":{"address":{"type":"string"}},"required":["address"]}}})",
+       {"null", "{}", R"({"address":1})", R"({"card":"1","address":"x"})"},
+       {R"({"card":"1"})", R"({"card":"1","address":1})"}},
+      {R"({"$schema":"http://json-schema.org/draft-07/schema#","type":"object","dependencies":{"a":["b"],"b":{"maxProperties":2}}})",
+       {"{}", R"({"a":1,"b":2})", R"({"b":1,"c":2})"},
+       {R"({"a":1})", R"({"a":1,"b":2,"c":3})"}},
+      {R"({"dependentRequired":{"a":["b"]}})", {"1", "[]", R"({"b":1})"}, {R"({"a":1})"}},
+      // Values that are listed are looked at as they are.
+      {R"({"enum":[{"a":1},{"a":1,"b":2},[1,1],[1]],"dependentRequired":{"a":["b"]},"uniqueItems":true,"contains":{}})",
+       {R"({"a":1,"b":2})", "[1]"},
+       {R"({"a":1})", "[1,1]"}},
+  });
+  // Closed objects take the keys that a dependency asks for, and no others.
+  ConstraintOptions closed;
+  closed.closed_objects = true;
+  const auto constraint = compile(R"({"type":"object","dependentRequired":{"a":["b"]}})", closed);
+  CHECK(constraint->admits_value(R"({"x":1})"));
+  CHECK_FALSE(constraint->admits_value(R"({"a":1})"));
+}
+
+TEST_CASE("constraint: references by $id and $anchor lead to places of the same document") {
+  check({
+      {R"({"$id":"https://a.example/schemas/bill.json","type":"array","items":{"$ref":"line.json"},
+           "$defs":{"l":{"$id":"line.json","type":"object","properties":{"n":{"$ref":"#count"}},"required":["n"],
+                         "$defs":{"c":{"$anchor":"count","type":"integer"}}},
+                    "s":{"$anchor":"count","type":"string"}}})",
+       {"[]", R"([{"n":1}])"},
+       {R"([{"n":"1"}])", "[1]"}},
+      {R"({"$id":"https://a.example/b/c","items":{"$ref":"/x/../b/c#/$defs/it"},"type":"array","$defs":{"it":{"type":"null"}}})",
+       {"[null]"},
+       {"[1]"}},
+      {R"({"$schema":"http://json-schema.org/draft-07/schema#","items":{"$ref":"#it"},"definitions":{"i":{"$id":"#it","type":"null"}}})",
+       {"[null]", "1"},
+       {"[1]"}},
+      {R"({"items":{"$ref":"#/$defs/a%20b"},"type":"array","$defs":{"a b":{"type":"null"}}})",
+       {"[null]"},
+       {"[1]"}},
+      {R"({"items":{"$ref":"#/$defs/a%25b"},"type":"array","$defs":{"a%b":{"type":"null"}}})",
+       {"[null]"},
+       {"[1]"}},
+      // No schema, so that what looks like references is a value.
+      {R"({"const":{"$ref":"#x","$id":"y"}})", {R"({"$ref":"#x","$id":"y"})"}, {"{}"}},
+  });
+  CHECK(refusals(R"({"$id":"https://a.example/b","items":{"$ref":"https://b.example/b"}})")
+            .find("/items/$ref: 'https://b.example/b' is not supported") == 0);
+  CHECK(refusals(R"({"$anchor":"a","items":{"$ref":"#b"}})").find("/items/$ref: ") == 0);
+}
+
 TEST_CASE("constraint: what is not supported is refused with its path, all of it at once") {
-  CHECK(refusals(R"({"properties":{"a/b":{"contains":{}},"c":{"frobnicate":1}}})") ==
-        "/properties/a~1b/contains: keyword 'contains' is not supported: an automaton cannot look back on "
-        "the items\n"
+  CHECK(refusals(R"({"properties":{"a/b":{"maxContains":1},"c":{"frobnicate":1}}})") ==
+        "/properties/a~1b/maxContains: keyword 'maxContains' is not supported: an automaton cannot look back "
+        "on the items\n"
         "/properties/c/frobnicate: keyword 'frobnicate' is not known\n");
   CHECK(refusals(R"({"uniqueItems":false})").empty());
-  CHECK(refusals(R"({"uniqueItems":true})").find("/uniqueItems: ") == 0);
+  CHECK(refusals(R"({"uniqueItems":true})").find("/uniqueItems: is not supported here") == 0);
+  CHECK(refusals(R"({"properties":{"x":{"uniqueItems":true,"items":{"type":["string","null"]}}}})")
+            .find("/properties/x/uniqueItems: ") == 0);
+  CHECK(refusals(R"({"contains":{},"prefixItems":[{}]})").find("/contains: ") == 0);
+  CHECK(refusals(R"({"allOf":[{"contains":{}},{"contains":{"type":"null"}}]})").find("/allOf/1/contains: ") ==
+        0);
+  CHECK(refusals(R"({"dependentRequired":{"a":"b"}})") ==
+        "/dependentRequired/a: expected a list of strings\n");
+  CHECK(refusals(R"({"dependentSchemas":{"a":{"$ref":"#"}}})").find("without end") != std::string::npos);
   CHECK(refusals(R"({"type":"text"})") == "/type: unknown type \"text\"\n");
   CHECK(refusals(R"({"format":"hostname"})")
             .find("/format: format 'hostname' is not supported, expected one of date") == 0);
@@ -239,6 +326,7 @@ TEST_CASE("constraint: what is not supported is refused with its path, all of it
         std::string::npos);
   CHECK(refusals(R"({"oneOf":[{"required":["a"],"type":"object"},{"required":["b"],"type":"object"}]})")
             .find("/oneOf/") == 0);
+  CHECK(refusals(R"({"$id":7})") == "/$id: expected a string\n");
   CHECK(refusals("{").find(": is not JSON: ") == 0);
   CHECK(refusals(R"({"type":"string","enum":[1]})") == ": no value satisfies the schema\n");
   CHECK(refusals(R"({"type":"object","properties":{"a":false},"required":["a"]})") ==
@@ -273,12 +361,15 @@ TEST_CASE("constraint: from every place a completion is admitted and no longer t
   const auto constraint = compile(R"({"type":"object","properties":{
       "s":{"type":"string","minLength":3},"d":{"type":"string","format":"date"},"n":{"type":"number","minimum":3,"multipleOf":5},
       "l":{"type":"array","items":{"anyOf":[{"type":"string"},{"type":"object","minProperties":2}]},"minItems":1},
-      "e":{"enum":["long text","longer text"]}},"required":["s","d","n","l","e"]})");
+      "e":{"enum":["long text","longer text"]},
+      "u":{"type":"array","items":{"enum":["dog","a","cat"]},"uniqueItems":true,"minItems":2},
+      "c":{"type":"array","contains":{"const":"found"},"minContains":2,"minItems":3}},
+      "required":["s","d","n","l","e"]})");
   const constraint::Automaton& automaton = constraint->automaton();
   for (
       const std::string text :
-      {R"({"s":"a\ud83d\ude00b\n","d":"2024-02-29","n":15,"l":["x",{"a":1,"":[null]}],"e":"longer text","more":{"k":1e5}})",
-       R"({"s": "abc", "d": "1999-12-31", "n": 105, "l": [{"": 0, "0": {}}], "e": "long text"})"}) {
+      {R"({"s":"a\ud83d\ude00b\n","d":"2024-02-29","n":15,"l":["x",{"a":1,"":[null]}],"e":"longer text","u":["cat","dog"],"c":[1,"found","f","found"],"more":{"k":1e5}})",
+       R"({"s": "abc", "d": "1999-12-31", "n": 105, "l": [{"": 0, "0": {}}], "e": "long text", "u": ["a", "dog"]})"}) {
     auto position = automaton.start();
     for (std::size_t i = 0; i <= text.size(); ++i) {
       INFO(text.substr(0, i));

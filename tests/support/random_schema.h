@@ -99,8 +99,9 @@ class RandomSchemas {
       schema[chance(70) ? "minimum" : "exclusiveMinimum"] = chance(70) ? Json(low) : Json(low - 0.5);
     if (chance(40))
       schema[chance(70) ? "maximum" : "exclusiveMaximum"] = chance(70) ? Json(high + 1) : Json(high + 1.25);
-    // The validator passes over a multiple where the value is no whole number.
-    if (schema["type"] == "integer" && chance(30)) schema["multipleOf"] = 1 + below(7);
+    if (chance(30))
+      schema["multipleOf"] =
+          schema["type"] == "integer" ? Json(1 + below(7)) : Json(pick<double>({0.25, 0.5, 1.5, 2}));
     return schema;
   }
 
@@ -122,11 +123,18 @@ class RandomSchemas {
       schema["additionalProperties"] = any_schema(0);
     }
     if (chance(10)) schema["maxProperties"] = required.size() + below(3);
+    if (chance(15)) {
+      schema["dependentRequired"][pick<std::string>({"number", "a", "x"})] = {
+          pick<std::string>({"total", "b"})};
+    } else if (chance(10)) {
+      schema["dependentSchemas"][pick<std::string>({"number", "a"})] = {
+          {"properties", {{"b", any_schema(0)}}}};
+    }
     return schema;
   }
 
   Json any_schema(int depth) {
-    switch (below(depth > 0 ? 13 : 7)) {
+    switch (below(depth > 0 ? 14 : 7)) {
       case 0:
         return {{"type", "boolean"}};
       case 1:
@@ -151,6 +159,19 @@ class RandomSchemas {
         Json schema = {{"type", "array"}, {"items", any_schema(depth - 1)}};
         if (chance(40)) schema["minItems"] = below(3);
         if (chance(50)) schema["maxItems"] = 2 + below(3);
+        if (chance(20)) {
+          schema["contains"] = any_schema(0);
+          if (chance(50)) schema["minContains"] = below(3);
+        } else if (chance(15)) {
+          schema["prefixItems"] = Json::array({any_schema(0), any_schema(0)});
+        }
+        return schema;
+      }
+      case 12: {
+        Json values = Json::array();
+        for (std::size_t i = 0; i <= below(5); ++i) values.push_back(scalar());
+        Json schema = {{"type", "array"}, {"items", {{"enum", values}}}, {"uniqueItems", true}};
+        if (chance(30)) schema["minItems"] = 1 + below(2);
         return schema;
       }
       case 9:
