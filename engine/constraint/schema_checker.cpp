@@ -9,6 +9,7 @@
 
 #include "engine/constraint/formats.h"
 #include "engine/constraint/regex.h"
+#include "engine/constraint/schema_references.h"
 #include "engine/json_tree.h"
 
 namespace reelfolio::engine {
@@ -145,26 +146,6 @@ constexpr std::array kExpectations = {
     Expectation{"propertyNames", Expects::schema},
     Expectation{"then", Expects::schema},
 };
-
-std::optional<std::string> percent_decoded(std::string_view text) {
-  const auto digit = [](char c) {
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
-  };
-  std::string out;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] != '%') {
-      out += text[i];
-      continue;
-    }
-    if (i + 2 >= text.size() || digit(text[i + 1]) < 0 || digit(text[i + 2]) < 0) return std::nullopt;
-    out += static_cast<char>(16 * digit(text[i + 1]) + digit(text[i + 2]));
-    i += 2;
-  }
-  return out;
-}
 
 const SchemaKeyword* find_keyword(std::string_view name) {
   const auto found = std::find_if(kKeywords.begin(), kKeywords.end(),

@@ -174,10 +174,10 @@ bool SchemaDocument::satisfies(const Json& schema, const Json& value) const {
   if (!each("anyOf", [&](const Json& any) { return count(any) > 0; })) return false;
   if (!each("oneOf", [&](const Json& one) { return count(one) == 1; })) return false;
   if (!each("not", [&](const Json& other) { return !satisfies(other, value); })) return false;
-  for (const Dependency& each : dependencies(schema)) {
-    if (satisfies_own(*each.absent, value)) continue;
-    if (!satisfies_own(*each.present, value)) return false;
-    if (each.schema != nullptr && !satisfies(*each.schema, value)) return false;
+  for (const Dependency& dependency : dependencies(schema)) {
+    if (satisfies_own(*dependency.absent, value)) continue;
+    if (!satisfies_own(*dependency.present, value)) return false;
+    if (dependency.schema != nullptr && !satisfies(*dependency.schema, value)) return false;
   }
   if (const auto condition = schema.find("if"); condition != schema.end()) {
     const char* branch = satisfies(*condition, value) ? "then" : "else";

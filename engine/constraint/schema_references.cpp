@@ -49,20 +49,6 @@ int hex_value(char c) {
                                 : -1;
 }
 
-std::optional<std::string> percent_decoded(std::string_view text) {
-  std::string out;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] != '%') {
-      out += text[i];
-      continue;
-    }
-    if (i + 2 >= text.size() || hex_value(text[i + 1]) < 0 || hex_value(text[i + 2]) < 0) return std::nullopt;
-    out += static_cast<char>(16 * hex_value(text[i + 1]) + hex_value(text[i + 2]));
-    i += 2;
-  }
-  return out;
-}
-
 /// Where the path of a URI begins: behind "scheme:" and "//authority".
 std::size_t path_begin(std::string_view uri) {
   const std::size_t colon = uri.find_first_of(":/?#");
@@ -108,7 +94,11 @@ std::string resolved(const std::string& base, std::string_view reference) {
 
 class References {
  public:
-  explicit References(Json& document) : document_(document) {}
+  explicit References(Json& document) : document_(document) {
+    const auto dialect = document.is_object() ? document.find("$schema") : document.end();
+    draft_7_ = dialect != document.end() && dialect->is_string() &&
+               dialect->get_ref<const std::string&>().find("/draft-07/") != std::string::npos;
+  }
 
   void point() {
     visit(document_, "", "");
@@ -125,7 +115,9 @@ class References {
   void visit(Json& node, const std::string& pointer, std::string base) {
     if (!node.is_object()) return;
     if (pointer.empty()) resources_.emplace(base, pointer);
-    if (const auto id = node.find("$id"); id != node.end() && id->is_string()) {
+    // Draft 7 ignores what stands beside $ref.
+    const auto id = draft_7_ && node.contains("$ref") ? node.end() : node.find("$id");
+    if (id != node.end() && id->is_string()) {
       const std::string_view text = id->get_ref<const std::string&>();
       const std::size_t hash = std::min(text.find('#'), text.size());
       base = resolved(base, text.substr(0, hash));
@@ -168,6 +160,7 @@ class References {
   }
 
   Json& document_;
+  bool draft_7_;
   std::map<std::string, std::string> resources_;          ///< URI without fragment -> pointer
   std::map<std::string, std::string> anchors_;            ///< URI with fragment -> pointer
   std::vector<std::pair<Json*, std::string>> referring_;  ///< schema with $ref, its base URI
@@ -175,6 +168,20 @@ class References {
 };
 
 }  // namespace
+
+std::optional<std::string> percent_decoded(std::string_view text) {
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '%') {
+      out += text[i];
+      continue;
+    }
+    if (i + 2 >= text.size() || hex_value(text[i + 1]) < 0 || hex_value(text[i + 2]) < 0) return std::nullopt;
+    out += static_cast<char>(16 * hex_value(text[i + 1]) + hex_value(text[i + 2]));
+    i += 2;
+  }
+  return out;
+}
 
 void point_references(Json& document) {
   if (nests_deeper_than(document, kMaxWalkedLevels)) return;

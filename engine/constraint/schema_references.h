@@ -1,6 +1,9 @@
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
 
 namespace reelfolio::engine::constraint {
 
@@ -9,5 +12,8 @@ namespace reelfolio::engine::constraint {
 /// `$anchor` that have done their work. What leads elsewhere, or to a key with a '%', stays as it is.
 /// Doing it again changes nothing. Any JSON will do.
 void point_references(nlohmann::ordered_json& document);
+
+/// %XX as the bytes they stand for; absent where a '%' stands for none.
+std::optional<std::string> percent_decoded(std::string_view text);
 
 }  // namespace reelfolio::engine::constraint

@@ -40,8 +40,11 @@ StringMasks::StringMasks(std::shared_ptr<const TokenTrie> trie) : trie_(std::mov
   any.content = any_text();
   any.free = true;
   any.finish();
-  const TableKey start{static_cast<std::uint8_t>(Escapes::all), StringPlace::plain, any.content.start(), 0};
-  tables_.emplace(start, make_table(std::move(any), start));
+  // Texts, and the keys of additional properties.
+  for (const Escapes escapes : {Escapes::all, Escapes::needed}) {
+    const TableKey start{static_cast<std::uint8_t>(escapes), StringPlace::plain, any.content.start(), 0};
+    tables_.emplace(start, make_table(any, start));
+  }
 }
 
 StringPlace StringMasks::representative(const StringShape& shape, StringPlace place) const {

@@ -9,14 +9,14 @@ namespace reelfolio::stages {
 
 namespace {
 
-bool is_digit(char c) {
+bool is_decimal(char c) {
   return c >= '0' && c <= '9';
 }
 bool is_letter(char c) {
   return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
 }
 bool is_hex(char c) {
-  return is_digit(c) || (c >= 'A' && c <= 'F') || (c >= 'a' && c <= 'f');
+  return is_decimal(c) || (c >= 'A' && c <= 'F') || (c >= 'a' && c <= 'f');
 }
 bool is_among(char c, std::string_view set) {
   return set.find(c) != std::string_view::npos;
@@ -28,26 +28,26 @@ bool all_are(std::string_view text, Predicate predicate) {
 }
 
 /// The first `length` characters as a number, all of them digits; they are taken off `text`.
-std::optional<int> take_number(std::string_view& text, std::size_t length) {
-  if (text.size() < length || !all_are(text.substr(0, length), is_digit)) return std::nullopt;
+std::optional<int> take_digits(std::string_view& text, std::size_t length) {
+  if (text.size() < length || !all_are(text.substr(0, length), is_decimal)) return std::nullopt;
   int number = 0;
   for (const char c : text.substr(0, length)) number = number * 10 + (c - '0');
   text.remove_prefix(length);
   return number;
 }
 
-bool take(std::string_view& text, std::string_view set) {
+bool take_one(std::string_view& text, std::string_view set) {
   if (text.empty() || !is_among(text.front(), set)) return false;
   text.remove_prefix(1);
   return true;
 }
 
 bool take_date(std::string_view& text) {
-  const auto year = take_number(text, 4);
-  if (!year || !take(text, "-")) return false;
-  const auto month = take_number(text, 2);
-  if (!month || !take(text, "-")) return false;
-  const auto day = take_number(text, 2);
+  const auto year = take_digits(text, 4);
+  if (!year || !take_one(text, "-")) return false;
+  const auto month = take_digits(text, 2);
+  if (!month || !take_one(text, "-")) return false;
+  const auto day = take_digits(text, 2);
   constexpr std::array kDays = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
   if (!day || *month < 1 || *month > 12) return false;
   const bool is_leap = *year % 4 == 0 && (*year % 100 != 0 || *year % 400 == 0);
@@ -56,24 +56,24 @@ bool take_date(std::string_view& text) {
 }
 
 bool is_time(std::string_view text) {
-  const auto hour = take_number(text, 2);
-  if (!hour || *hour > 23 || !take(text, ":")) return false;
-  const auto minute = take_number(text, 2);
-  if (!minute || *minute > 59 || !take(text, ":")) return false;
-  const auto second = take_number(text, 2);
+  const auto hour = take_digits(text, 2);
+  if (!hour || *hour > 23 || !take_one(text, ":")) return false;
+  const auto minute = take_digits(text, 2);
+  if (!minute || *minute > 59 || !take_one(text, ":")) return false;
+  const auto second = take_digits(text, 2);
   if (!second || *second > 60) return false;
-  if (take(text, ".")) {
+  if (take_one(text, ".")) {
     const std::size_t digits =
-        static_cast<std::size_t>(std::find_if_not(text.begin(), text.end(), is_digit) - text.begin());
+        static_cast<std::size_t>(std::find_if_not(text.begin(), text.end(), is_decimal) - text.begin());
     if (digits == 0) return false;
     text.remove_prefix(digits);
   }
   int offset_min = 0;
-  if (!take(text, "Zz")) {
-    if (!take(text, "+-")) return false;
-    const auto offset_hour = take_number(text, 2);
-    if (!offset_hour || *offset_hour > 23 || !take(text, ":")) return false;
-    const auto rest = take_number(text, 2);
+  if (!take_one(text, "Zz")) {
+    if (!take_one(text, "+-")) return false;
+    const auto offset_hour = take_digits(text, 2);
+    if (!offset_hour || *offset_hour > 23 || !take_one(text, ":")) return false;
+    const auto rest = take_digits(text, 2);
     if (!rest || *rest > 59) return false;
     offset_min = *offset_hour * 60 + *rest;
   }
@@ -87,7 +87,7 @@ bool is_ipv4(std::string_view text) {
     if (dot == std::string_view::npos) return false;
     std::string_view digits = text.substr(0, dot);
     if (digits.empty() || digits.size() > 3 || (digits.size() > 1 && digits.front() == '0')) return false;
-    const auto number = take_number(digits, digits.size());
+    const auto number = take_digits(digits, digits.size());
     if (!number || *number > 255) return false;
     text.remove_prefix(std::min(text.size(), dot + 1));
   }
@@ -127,12 +127,12 @@ bool is_email(std::string_view text) {
       if (text.empty() || text.front() < ' ' || text.front() > '~') return false;
       text.remove_prefix(1);
     }
-    if (!take(text, "\"")) return false;
+    if (!take_one(text, "\"")) return false;
   } else {
     const std::string_view local = text.substr(0, text.find('@'));
     std::size_t length = 0;  // of the atom
     for (const char c : local) {
-      if (c == '.' ? length == 0 : !is_letter(c) && !is_digit(c) && !is_among(c, "!#$%&'*+/=?^_`{|}~-"))
+      if (c == '.' ? length == 0 : !is_letter(c) && !is_decimal(c) && !is_among(c, "!#$%&'*+/=?^_`{|}~-"))
         return false;
       length = c == '.' ? 0 : length + 1;
       if (length > 64) return false;
@@ -140,7 +140,7 @@ bool is_email(std::string_view text) {
     if (length == 0) return false;
     text.remove_prefix(local.size());
   }
-  if (!take(text, "@")) return false;
+  if (!take_one(text, "@")) return false;
   if (text.starts_with('[')) {
     if (!text.ends_with(']')) return false;
     const std::string_view address = text.substr(1, text.size() - 2);
@@ -149,7 +149,7 @@ bool is_email(std::string_view text) {
   while (true) {
     const std::string_view label = text.substr(0, text.find('.'));
     const bool fits = !label.empty() && label.size() <= 63 && label.front() != '-' && label.back() != '-' &&
-                      all_are(label, [](char c) { return is_letter(c) || is_digit(c) || c == '-'; });
+                      all_are(label, [](char c) { return is_letter(c) || is_decimal(c) || c == '-'; });
     if (!fits) return false;
     if (label.size() == text.size()) return true;
     text.remove_prefix(label.size() + 1);
@@ -159,7 +159,7 @@ bool is_email(std::string_view text) {
 constexpr std::string_view kUnreservedAndDelimiters = "-._~!$&'()*+,;=";
 
 bool is_plain_uri_character(char c) {
-  return is_letter(c) || is_digit(c) || is_among(c, kUnreservedAndDelimiters);
+  return is_letter(c) || is_decimal(c) || is_among(c, kUnreservedAndDelimiters);
 }
 
 /// Plain characters, those of `others`, and percent escapes.
@@ -198,14 +198,14 @@ bool is_authority(std::string_view text) {
     return false;
   }
   text.remove_prefix(host_end);
-  return text.empty() || (text.front() == ':' && all_are(text.substr(1), is_digit));
+  return text.empty() || (text.front() == ':' && all_are(text.substr(1), is_decimal));
 }
 
 bool is_uri(std::string_view text) {
   const std::size_t colon = text.find(':');
   if (colon == std::string_view::npos || colon == 0 || !is_letter(text.front())) return false;
   if (!all_are(text.substr(0, colon),
-               [](char c) { return is_letter(c) || is_digit(c) || is_among(c, "+-."); }))
+               [](char c) { return is_letter(c) || is_decimal(c) || is_among(c, "+-."); }))
     return false;
   text.remove_prefix(colon + 1);
   for (const char mark : {'#', '?'}) {
@@ -238,10 +238,10 @@ bool is_date(std::string_view text) {
 }
 
 bool is_date_time(std::string_view text) {
-  return take_date(text) && take(text, "Tt") && is_time(text);
+  return take_date(text) && take_one(text, "Tt") && is_time(text);
 }
 
-constexpr std::array<std::pair<std::string_view, bool (*)(std::string_view)>, 6> kFormats = {
+constexpr std::array<std::pair<std::string_view, bool (*)(std::string_view)>, 6> kCheckedFormats = {
     {{"date", is_date},
      {"date-time", is_date_time},
      {"email", is_email},
@@ -252,12 +252,12 @@ constexpr std::array<std::pair<std::string_view, bool (*)(std::string_view)>, 6>
 }  // namespace
 
 bool is_known_format(std::string_view format) {
-  return std::any_of(kFormats.begin(), kFormats.end(),
+  return std::any_of(kCheckedFormats.begin(), kCheckedFormats.end(),
                      [&](const auto& each) { return each.first == format; });
 }
 
 bool has_format(std::string_view text, std::string_view format) {
-  return std::any_of(kFormats.begin(), kFormats.end(),
+  return std::any_of(kCheckedFormats.begin(), kCheckedFormats.end(),
                      [&](const auto& each) { return each.first == format && each.second(text); });
 }
 

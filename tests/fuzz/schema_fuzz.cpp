@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "engine/constraint/schema_references.h"
 #include "stages/error.h"
 #include "stages/language/json_answer.h"
 #include "stages/language/json_schema.h"
@@ -21,6 +22,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   try {
     const JsonSchema schema = JsonSchema::parse(input.substr(0, end), "schema.json", "schema");
     if (schema.sketch().empty()) std::abort();
+    Json document = schema.document();
+    reelfolio::engine::constraint::point_references(document);
+    if (document != schema.document()) std::abort();
     const Json value = answer.value_or(Json::object());
     if (schema.errors(value) != schema.errors(value)) std::abort();
     const Json ordered = schema.ordered(value);

@@ -124,8 +124,8 @@ class RandomSchemas {
     }
     if (chance(10)) schema["maxProperties"] = required.size() + below(3);
     if (chance(15)) {
-      schema["dependentRequired"][pick<std::string>({"number", "a", "x"})] = {
-          pick<std::string>({"total", "b"})};
+      schema["dependentRequired"][pick<std::string>({"number", "a", "x"})] =
+          Json::array({pick<std::string>({"total", "b"})});
     } else if (chance(10)) {
       schema["dependentSchemas"][pick<std::string>({"number", "a"})] = {
           {"properties", {{"b", any_schema(0)}}}};
