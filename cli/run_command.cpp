@@ -24,6 +24,7 @@
 #include "pipeline/graph.h"
 #include "pipeline/input_list.h"
 #include "pipeline/ledger.h"
+#include "pipeline/media_cache.h"
 #include "pipeline/names.h"
 #include "pipeline/progress_display.h"
 #include "pipeline/run_report.h"
@@ -215,6 +216,7 @@ std::unique_ptr<pipeline::Ledger> open_ledger(const std::filesystem::path& outpu
   options.fresh = flags.fresh;
   options.retry_failed = flags.retry_failed;
   options.has_password = !settings.password_file.empty();
+  options.media = pipeline::media_cache_path(output);
   std::string model;
   if (engine != nullptr) {
     model = engine->fingerprint() + " " + std::string(engine::ops::weight_type_name(engine->weights()));

@@ -1,7 +1,9 @@
 #include "pipeline/decoding.h"
 
 #include <algorithm>
+#include <memory>
 #include <optional>
+#include <set>
 #include <stdexcept>
 #include <utility>
 
@@ -43,9 +45,13 @@ class Decoder : private stages::DecodeEvents {
       if (!open(listed) || replay_decoding()) {
         thread_->forget();
       } else {
-        if (state_.history != nullptr) recorder_.emplace();
+        if (state_.history != nullptr) {
+          recorder_.emplace();
+          media_writer_ = state_.history->record_media(*input_);
+        }
         begin();
         thread_->decode(input_, *this);
+        if (media_writer_) media_writer_->keep();
         if (recorder_) state_.history->record_decoding(*input_, recorder_->take());
       }
     } catch (const Cancelled&) {
@@ -115,63 +121,101 @@ class Decoder : private stages::DecodeEvents {
 
   void forget() {
     recorder_.reset();
+    media_writer_.reset();
     input_.reset();
     run_.reset();
   }
 
-  /// Does without decoding where it is known how the input came apart and what was said about each
-  /// part. False: it has to be decoded.
+  /// Does without decoding where it is known how the input came apart, and what has to be seen for
+  /// questions that are not answered yet is kept. False: it has to be decoded.
   bool replay_decoding() {
     if (state_.history == nullptr) return false;
     const std::optional<Decoding> decoding = state_.history->decoding(*input_);
     if (!decoding) return false;
-    KnownCheck check(*this);
-    if (!replay(*decoding, state_.plan, input_, check.placeholders(), check) || !check.all_known())
-      return false;
+    const std::unique_ptr<MediaCache::Reader> reader = state_.history->media(*input_);
+    ReplayCheck check(*this, reader.get());
+    if (!replay(*decoding, state_.plan, input_, check.media(), check) || !check.complete()) return false;
     begin();
-    return replay(*decoding, state_.plan, input_, placeholders(media_), *this);
+    return replay(*decoding, state_.plan, input_, replayed_media(media_, reader.get(), check.wanted()),
+                  *this);
   }
 
-  /// Pictures without pixels and silent sounds, whose content hashes `media` knows.
-  static MakeMedia placeholders(MediaHashes& media) {
-    MakeMedia make;
-    make.picture = [&media](const std::string& hash, const stages::PictureShape& shape) {
-      auto image = std::make_shared<engine::RgbImage>();
-      image->width = shape.width;
-      image->height = shape.height;
-      media.set(image.get(), hash);
-      return image;
+  /// Pictures without pixels, whose content hashes `media` knows.
+  static std::shared_ptr<const engine::RgbImage> blank_picture(MediaHashes& media, const std::string& hash,
+                                                               const stages::PictureShape& shape) {
+    auto image = std::make_shared<engine::RgbImage>();
+    image->width = shape.width;
+    image->height = shape.height;
+    media.set(image.get(), hash);
+    return image;
+  }
+
+  /// What ReplayCheck has found: pictures that are wanted, and sounds.
+  static MakeMedia replayed_media(MediaHashes& media, const MediaCache::Reader* reader,
+                                  const std::set<std::string>& wanted) {
+    const auto checked = [&media](auto found, const std::string& hash) {
+      // Checked a moment ago: whoever changes the cache meanwhile may as well change the ledger.
+      if (!found) throw stages::OutputError("the cache of pictures has changed while it was read", false);
+      media.set(found.get(), hash);
+      return found;
     };
-    make.clip = [&media](const std::string& hash, const stages::ClipShape& shape) {
-      auto clip = std::make_shared<engine::AudioClip>();
-      clip->samples.resize(shape.samples);
-      media.set(clip.get(), hash);
-      return clip;
+    MakeMedia make;
+    make.picture = [=, &media, &wanted](const std::string& hash, const stages::PictureShape& shape) {
+      return wanted.contains(hash) ? checked(reader->picture(hash, shape), hash)
+                                   : blank_picture(media, hash, shape);
+    };
+    make.clip = [=](const std::string& hash, const stages::ClipShape& shape) {
+      return checked(reader->clip(hash, shape), hash);
     };
     return make;
   }
 
-  /// Follows a recorded decoding to see whether all its questions have known answers.
-  class KnownCheck final : public stages::DecodeEvents {
+  /// Follows a recorded decoding to see which pictures its open questions need, and whether they are kept.
+  /// Sounds are needed in any case: what stages ask depends on what is silent.
+  class ReplayCheck final : public stages::DecodeEvents {
    public:
-    explicit KnownCheck(Decoder& decoder) : decoder_(decoder) {}
-    MakeMedia placeholders() { return Decoder::placeholders(media_); }
-    bool all_known() const { return all_known_; }
+    ReplayCheck(Decoder& decoder, const MediaCache::Reader* reader) : decoder_(decoder), reader_(reader) {}
+
+    MakeMedia media() {
+      MakeMedia make;
+      make.picture = [this](const std::string& hash, const stages::PictureShape& shape) {
+        pictures_.emplace_back(hash, shape);
+        return blank_picture(media_, hash, shape);
+      };
+      make.clip = [this](const std::string& hash, const stages::ClipShape& shape) {
+        auto clip = reader_ != nullptr ? reader_->clip(hash, shape) : nullptr;
+        if (!clip) {
+          complete_ = false;
+          clip = std::make_shared<const engine::AudioClip>();
+        }
+        media_.set(clip.get(), hash);
+        return clip;
+      };
+      return make;
+    }
+    bool complete() const { return complete_; }
+    /// Content hashes of pictures that open questions are about.
+    const std::set<std::string>& wanted() const { return wanted_; }
 
     void emitted(int stage, stages::Item item, bool /*is_new*/) override {
+      bool open = false;
       for (const int taker : decoder_.takers(stage, item)) {
-        if (!all_known_ || !item.unit) break;
+        if (!complete_ || !item.unit) break;
         try {
           const StageQuestions questions = decoder_.questions(taker, item, media_);
-          all_known_ =
-              questions.refused || std::all_of(questions.answers.begin(), questions.answers.end(),
-                                               [](const auto& answer) { return answer.has_value(); });
+          open = open ||
+                 !(questions.refused || std::all_of(questions.answers.begin(), questions.answers.end(),
+                                                    [](const auto& answer) { return answer.has_value(); }));
         } catch (const stages::OutputError&) {
           throw;
         } catch (const std::exception&) {
           // An error of this unit, known without the model.
         }
       }
+      if (open) {
+        for (const auto& [hash, shape] : pictures_) want(hash, shape);
+      }
+      pictures_.clear();
       media_ = {};
     }
     void unit_closed(const std::shared_ptr<const stages::Unit>& /*unit*/) override {}
@@ -179,9 +223,18 @@ class Decoder : private stages::DecodeEvents {
                 const std::string& /*message*/) override {}
 
    private:
+    void want(const std::string& hash, const stages::PictureShape& shape) {
+      if (!complete_ || wanted_.contains(hash)) return;
+      complete_ = reader_ != nullptr && reader_->has_picture(hash, shape);
+      wanted_.insert(hash);
+    }
+
     Decoder& decoder_;
+    const MediaCache::Reader* reader_;  ///< null: nothing is kept
     MediaHashes media_;
-    bool all_known_ = true;
+    std::vector<std::pair<std::string, stages::PictureShape>> pictures_;  ///< of the item in hand
+    std::set<std::string> wanted_;
+    bool complete_ = true;
   };
 
   /// Language stages that take an item of `source`.
@@ -287,7 +340,18 @@ class Decoder : private stages::DecodeEvents {
     }
     if (recorder_) recorder_->emitted(stage, item, is_new, media_);
     hand_over(stage, item);
+    if (media_writer_) keep_media(item);
     media_ = {};  // the pictures may go, and others come to their addresses
+  }
+
+  void keep_media(const stages::Item& item) {
+    for (const stages::Picture& picture : item.pictures) {
+      media_writer_->add(media_.of(picture.image), *picture.image);
+    }
+    if (!item.sound) return;
+    for (const stages::SoundClip& clip : item.sound->clips) {
+      media_writer_->add(media_.of(clip.audio), *clip.audio);
+    }
   }
 
   void unit_closed(const std::shared_ptr<const stages::Unit>& unit) override {
@@ -356,8 +420,9 @@ class Decoder : private stages::DecodeEvents {
   std::shared_ptr<InputRun> run_;
   std::uint64_t parts_ = 0;  ///< items of the input that language stages took
   std::shared_ptr<const stages::InputFile> input_;
-  std::optional<DecodingRecorder> recorder_;  ///< while the input is decoded, with a history
-  MediaHashes media_;                         ///< of the item in hand
+  std::optional<DecodingRecorder> recorder_;          ///< while the input is decoded, with a history
+  std::unique_ptr<MediaCache::Writer> media_writer_;  ///< while it is decoded, where its media are kept
+  MediaHashes media_;                                 ///< of the item in hand
 };
 
 }  // namespace

@@ -43,7 +43,9 @@ struct Limits {
   int inputs_in_flight = 64;                           ///< inputs begun but not yet written
   int batch = 16;                                      ///< sequences decoded together
   std::uint64_t cache_bytes = std::uint64_t{4} << 30;  ///< keys and values that they may come to
-  stages::DecoderLimits input{};                       ///< of one input; hold where it has its own process
+  std::uint64_t media_cache = std::uint64_t{2}
+                              << 30;  ///< pictures and sounds kept beside the ledger; 0: none
+  stages::DecoderLimits input{};      ///< of one input; hold where it has its own process
 };
 
 /// One stage, checked. `from` holds indices into Graph::stages; kInputs stands for `inputs`.

@@ -92,6 +92,7 @@ std::string graph_to_yaml(const Graph& graph) {
   out += "  inputs_in_flight: " + std::to_string(graph.limits.inputs_in_flight) + "\n";
   out += "  batch: " + std::to_string(graph.limits.batch) + "\n";
   out += "  cache_bytes: " + std::to_string(graph.limits.cache_bytes) + "\n";
+  out += "  media_cache: " + std::to_string(graph.limits.media_cache) + "\n";
   const auto& [time_s, stall_s, memory_bytes] = graph.limits.input;
   out += "  input_time: " + param_to_yaml(time_s, stages::ParamType::duration) + "\n";
   out += "  input_stall: " + param_to_yaml(stall_s, stages::ParamType::duration) + "\n";

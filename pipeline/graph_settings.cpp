@@ -42,6 +42,12 @@ std::vector<std::string> text_list(const stages::Params& params, const std::stri
   return params.has(name) ? params.text_list(name) : std::vector<std::string>();
 }
 
+/// A size, or 0 for nothing at all.
+std::uint64_t read_size_or_none(const SpecValue& value, const std::string& key) {
+  const auto* scalar = std::get_if<SpecValue::Scalar>(&value.data);
+  return scalar != nullptr && scalar->text == "0" ? 0 : read_size(value, key);
+}
+
 std::uint64_t read_input_memory(const SpecValue& value, const std::string& key) {
   constexpr std::uint64_t kLeast = std::uint64_t{64} << 20U;
   constexpr std::uint64_t kMost = std::uint64_t{1} << 40U;
@@ -125,8 +131,9 @@ Limits read_limits(const SpecValue::Map& section) {
       section,
       {count("decoders", limits.decoders, 256), param("queue_bytes", ParamType::text),
        count("inputs_in_flight", limits.inputs_in_flight, 100'000), count("batch", limits.batch, 256),
-       param("cache_bytes", ParamType::text), duration("input_time", limits.input.time_s, 0.1),
-       duration("input_stall", limits.input.stall_s, 0.1), param("input_memory", ParamType::text)},
+       param("cache_bytes", ParamType::text), param("media_cache", ParamType::text),
+       duration("input_time", limits.input.time_s, 0.1), duration("input_stall", limits.input.stall_s, 0.1),
+       param("input_memory", ParamType::text)},
       {}, "'limits'", {});
   limits.decoders = static_cast<int>(params.integer("decoders"));
   limits.inputs_in_flight = static_cast<int>(params.integer("inputs_in_flight"));
@@ -136,6 +143,7 @@ Limits read_limits(const SpecValue::Map& section) {
   for (const SpecValue::MapEntry& entry : section) {
     if (entry.key == "input_memory") limits.input.memory_bytes = read_input_memory(entry.value, entry.key);
     if (entry.key == "queue_bytes") limits.queue_bytes = read_size(entry.value, entry.key);
+    if (entry.key == "media_cache") limits.media_cache = read_size_or_none(entry.value, entry.key);
     if (entry.key == "cache_bytes") limits.cache_bytes = read_size(entry.value, entry.key);
   }
   return limits;

@@ -1,11 +1,13 @@
 #pragma once
 
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "engine/engine.h"
+#include "pipeline/media_cache.h"
 #include "stages/decoder/message.h"
 #include "stages/record.h"
 
@@ -51,6 +53,10 @@ class History {
   /// How an input came apart under the transforms of this graph.
   virtual std::optional<Decoding> decoding(const stages::InputFile& input) = 0;
   virtual void record_decoding(const stages::InputFile& input, const Decoding& decoding) = 0;
+  /// The pictures and sounds of that decoding, as far as they are kept. Null: none are.
+  virtual std::unique_ptr<MediaCache::Reader> media(const stages::InputFile& input) = 0;
+  /// Keeps those of the decoding that begins. Null: none will be kept.
+  virtual std::unique_ptr<MediaCache::Writer> record_media(const stages::InputFile& input) = 0;
 
   /// By answer_key.h.
   virtual std::optional<KnownAnswer> answer(const std::string& key) = 0;

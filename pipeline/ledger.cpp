@@ -13,6 +13,7 @@
 #include <map>
 #include <mutex>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -192,7 +193,9 @@ struct Ledger::State {
                                     " WHERE path=?1 AND sha256=?5")),
         put_decoding(
             database.prepare("INSERT OR REPLACE INTO decodings(path, key, events) VALUES(?1, ?2, ?3)")),
-        put_answer(database.prepare("INSERT OR REPLACE INTO answers(key, answer) VALUES(?1, ?2)")) {}
+        put_answer(database.prepare("INSERT OR REPLACE INTO answers(key, answer) VALUES(?1, ?2)")) {
+    open_media();
+  }
 
   const std::filesystem::path path;
   std::mutex mutex;  ///< guards the database and its statements
@@ -203,6 +206,8 @@ struct Ledger::State {
   const std::vector<std::string> fingerprints;
   sqlite::Statement find_input, find_decoding, find_answer;
   sqlite::Statement put_file, put_result, put_decoding, put_answer;
+
+  std::optional<MediaCache> cache;
 
   std::mutex pending_mutex;  ///< guards what follows; never waits for the disk
   std::vector<std::function<void()>> pending;
@@ -256,6 +261,16 @@ struct Ledger::State {
     }
     find_input.reset();
     return found;
+  }
+
+  /// Entries of decodings that are forgotten are of no use to anyone.
+  void open_media() {
+    if (options.media.empty()) return;
+    cache.emplace(options.media, MediaCache::Options{.most_bytes = graph.limits.media_cache});
+    std::set<std::string> keys;
+    sqlite::Statement rows = database.prepare("SELECT key FROM decodings");
+    while (rows.step()) keys.insert(rows.bytes(0));
+    cache->keep_only(keys);
   }
 
   bool uses_model(const std::vector<int>& reached) const {
@@ -410,6 +425,16 @@ void Ledger::record_decoding(const stages::InputFile& input, const Decoding& dec
                  events = decoding_record(decoding)] {
     state->put_decoding.bind(1, path).bind(2, key).bind(3, events).run();
   });
+}
+
+std::unique_ptr<MediaCache::Reader> Ledger::media(const stages::InputFile& input) {
+  return state_->cache ? state_->cache->reader(state_->decoding_key(input)) : nullptr;
+}
+
+std::unique_ptr<MediaCache::Writer> Ledger::record_media(const stages::InputFile& input) {
+  // Without questions nobody would ask for them.
+  if (!state_->cache || !state_->uses_model(reached_stages(state_->graph, input.media))) return nullptr;
+  return state_->cache->writer(state_->decoding_key(input));
 }
 
 std::optional<KnownAnswer> Ledger::answer(const std::string& key) {

@@ -10,9 +10,10 @@
 namespace reelfolio::pipeline {
 
 struct LedgerOptions {
-  bool fresh = false;         ///< forget everything first
-  bool retry_failed = false;  ///< inputs with errors, and refused requests, are done again
-  bool has_password = false;  ///< encrypted files are tried again
+  bool fresh = false;             ///< forget everything first
+  bool retry_failed = false;      ///< inputs with errors, and refused requests, are done again
+  bool has_password = false;      ///< encrypted files are tried again
+  std::filesystem::path media{};  ///< folder of the cache of pictures and sounds; empty: there is none
 };
 
 /// "out.jsonl" -> "out.jsonl.ledger", beside the file that the output's links lead to.
@@ -26,7 +27,8 @@ std::filesystem::path ledger_path(const std::filesystem::path& output);
 ///   decodings  how an input came apart, under its content and the transforms that it reaches
 ///   answers    of the model, under the request as the model sees it
 /// So a changed prompt asks the questions that it changes; a changed detector decodes again, and asks
-/// about the pictures that it had not come up with before.
+/// about the pictures that it had not come up with before. The pictures and sounds themselves stand in
+/// a cache (media_cache.h), which may lack any of them; decoding makes them again.
 ///
 /// A file's content is taken to be the same while size, modification time, change time, device and
 /// inode are, and the change was not within the clock's resolution of the hashing.
@@ -50,6 +52,8 @@ class Ledger final : public History {
   Found find(const stages::InputFile& input) override;
   std::optional<Decoding> decoding(const stages::InputFile& input) override;
   void record_decoding(const stages::InputFile& input, const Decoding& decoding) override;
+  std::unique_ptr<MediaCache::Reader> media(const stages::InputFile& input) override;
+  std::unique_ptr<MediaCache::Writer> record_media(const stages::InputFile& input) override;
   std::optional<KnownAnswer> answer(const std::string& key) override;
   void record_answer(const std::string& key, const KnownAnswer& answer) override;
   const std::string& model() const override;

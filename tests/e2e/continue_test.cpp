@@ -112,6 +112,31 @@ TEST_CASE("e2e: a second run does nothing, and a prompt that changes asks its ow
   CHECK(place.stage("caption")["generated_tokens"] == generated);
 }
 
+TEST_CASE("e2e: a changed prompt decodes nothing, with the cache damaged or deleted it decodes again") {
+  const Place place(kGraph);
+  write_inputs(place.inputs, 6);
+  const std::filesystem::path media = place.output.string() + ".media";
+  REQUIRE(place.run().status == 0);
+  CHECK(place.stage("images")["items"] == 3);
+  const auto ask = [&](const std::string& prompt) {
+    const std::string setting = "caption.prompt=" + prompt;
+    CHECK(place.run({"--set", setting}).status == 0);
+    CHECK(place.stage("caption")["generated_tokens"] > 0);
+    CHECK(place.text() == place.run({"--set", setting}, "-").out);
+    return place.stage("images")["items"].get<int>() + place.stage("pages")["items"].get<int>();
+  };
+  CHECK(ask("One?") == 0);
+  for (const auto& entry : std::filesystem::directory_iterator(media)) {
+    std::filesystem::resize_file(entry.path(), entry.file_size() - 1);
+  }
+  CHECK(ask("Two?") == 6);
+  std::filesystem::remove_all(media);
+  CHECK(ask("Three?") == 6);
+  CHECK(ask("Four?") == 0);
+  CHECK(place.run({"--set", "limits.media_cache=0"}).status == 0);
+  CHECK_FALSE(std::filesystem::exists(media));
+}
+
 TEST_CASE("e2e: what failed is tried again when asked for, what is new and changed without") {
   const Place place(kNoModel);
   place.inputs.write("a.ppm", picture(1));

@@ -84,6 +84,11 @@ TEST_CASE("graph: durations and sizes in every unit") {
   CHECK(size("2GB") == 2000000000);
   CHECK(size("4096") == 4096);
   CHECK(size("1.5kB") == 1500);
+  // Only the cache of pictures can do without any.
+  CHECK_THROWS_AS(size("0"), ConfigError);
+  CHECK(
+      test::graph_of("version: 1\nlimits: {media_cache: 0}\nstages: {s: {use: split_scenes, from: inputs}}\n")
+          .limits.media_cache == 0);
 }
 
 TEST_CASE("graph: errors of the file as a whole") {

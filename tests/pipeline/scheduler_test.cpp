@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <filesystem>
+#include <fstream>
 #include <map>
 #include <mutex>
 #include <random>
@@ -12,6 +14,7 @@
 #include "stages/write_jsonl.h"
 #include "tests/support/catch.h"
 #include "tests/support/fake_stages.h"
+#include "tests/support/temp_folder.h"
 
 using namespace reelfolio;
 using namespace reelfolio::pipeline;
@@ -404,6 +407,12 @@ struct MemoryHistory : History {
     const std::lock_guard lock(mutex);
     decodings[input.sha256] = decoding_record(decoding);
   }
+  std::unique_ptr<MediaCache::Reader> media(const stages::InputFile& input) override {
+    return cache ? cache->reader(input.sha256) : nullptr;
+  }
+  std::unique_ptr<MediaCache::Writer> record_media(const stages::InputFile& input) override {
+    return cache ? cache->writer(input.sha256) : nullptr;
+  }
   std::optional<KnownAnswer> answer(const std::string& key) override {
     const std::lock_guard lock(mutex);
     const auto found = answers.find(key);
@@ -423,6 +432,7 @@ struct MemoryHistory : History {
 
   std::mutex mutex;
   std::map<std::string, std::string> results, decodings, answers;
+  std::optional<MediaCache> cache;
   std::string model_name = "model";
   std::size_t recorded = 0;
   std::atomic<std::size_t> flushes{0};
@@ -490,6 +500,49 @@ TEST_CASE("scheduler: answers and decodings that are known are not made again, a
   history.results.clear();
   history.model_name = "another";
   CHECK(run(graph, inputs, options)->summary.stage_costs.at("answers").known_answers == 0);
+}
+
+TEST_CASE("scheduler: changed questions are asked about kept pictures without decoding") {
+  const testing::TempFolder folder;
+  const auto inputs = listed({"video:3:bad1", "pdf:2:big", "image", "video:2:blind1:truncated", "text"});
+  const Graph graph = build(kGraph, {"limits.decoders=2"});
+  const Graph changed = build(kGraph, {"limits.decoders=2", "caption.prompt=How many?"});
+  const std::string expected = run(changed, inputs)->sink.text;
+  const auto decoded = [](const RunSummary& summary) {
+    return summary.stage_costs.at("scenes").items + summary.stage_costs.at("pages").items;
+  };
+  MemoryHistory history;
+  history.cache.emplace(folder / "media", MediaCache::Options{.spare_bytes = 0});
+  RunOptions options;
+  options.history = &history;
+  CHECK(decoded(run(graph, inputs, options)->summary) == 3);
+  history.results.clear();
+  const auto asked = run(changed, inputs, options);
+  CHECK(asked->sink.text == expected);
+  CHECK(decoded(asked->summary) == 0);
+  CHECK(asked->summary.stage_costs.at("caption").generated_tokens > 0);
+
+  // With one entry damaged that input alone is decoded, with none all are.
+  const auto forget_captions = [&] {
+    history.results.clear();
+    history.answers.clear();
+  };
+  forget_captions();
+  std::uintmax_t largest = 0;
+  std::filesystem::path entry;
+  for (const auto& file : std::filesystem::directory_iterator(folder / "media")) {
+    if (file.file_size() > largest) entry = file.path();
+    largest = std::max(largest, file.file_size());
+  }
+  std::fstream(entry, std::ios::binary | std::ios::in | std::ios::out).seekp(-1, std::ios::end).put('x');
+  const auto damaged = run(changed, inputs, options);
+  CHECK(damaged->sink.text == expected);
+  CHECK(decoded(damaged->summary) == 1);
+  forget_captions();
+  std::filesystem::remove_all(folder / "media");
+  const auto deleted = run(changed, inputs, options);
+  CHECK(deleted->sink.text == expected);
+  CHECK(decoded(deleted->summary) == 3);
 }
 
 TEST_CASE("scheduler: a history that cannot be written ends the run with its exception") {
