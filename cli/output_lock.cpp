@@ -89,4 +89,13 @@ OutputLock::~OutputLock() {
   if (descriptor_ >= 0) close(descriptor_);
 }
 
+bool is_output_locked(const std::filesystem::path& output) {
+  const std::filesystem::path path = stages::partial_path(output).replace_extension(".lock");
+  const int descriptor = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+  if (descriptor < 0) return false;
+  const bool locked = flock(descriptor, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+  close(descriptor);
+  return locked;
+}
+
 }  // namespace reelfolio::cli

@@ -30,4 +30,7 @@ class OutputLock {
   int descriptor_ = -1;
 };
 
+/// Whether a run holds the lock just now. Writes nothing.
+bool is_output_locked(const std::filesystem::path& output);
+
 }  // namespace reelfolio::cli

@@ -132,8 +132,8 @@ void check_output(const std::filesystem::path& output, const pipeline::Graph& gr
 }
 
 /// The resolved graph, and under it, as comments, what would happen to each input.
-ExitCode dry_run(const pipeline::Graph& graph, const std::vector<pipeline::ListedInput>& inputs,
-                 const pipeline::RunOptions& options) {
+ExitCode print_plan(const pipeline::Graph& graph, const std::vector<pipeline::ListedInput>& inputs,
+                    const pipeline::RunOptions& options) {
   print(pipeline::graph_to_yaml(graph));
   print("\n# " + std::to_string(inputs.size()) + (inputs.size() == 1 ? " input" : " inputs") + "\n");
   for (const pipeline::ListedInput& input : inputs)
@@ -216,6 +216,7 @@ std::unique_ptr<pipeline::Ledger> open_ledger(const std::filesystem::path& outpu
   options.fresh = flags.fresh;
   options.retry_failed = flags.retry_failed;
   options.has_password = !settings.password_file.empty();
+  options.read_only = flags.dry_run;
   options.media = pipeline::media_cache_path(output);
   std::string model;
   if (engine != nullptr) {
@@ -227,6 +228,33 @@ std::unique_ptr<pipeline::Ledger> open_ledger(const std::filesystem::path& outpu
   auto [ledger, warning] = pipeline::Ledger::open(pipeline::ledger_path(output), graph, model, options);
   if (!warning.empty()) console.warning(warning);
   return std::move(ledger);
+}
+
+/// Asks the memory of the output too, without writing anything.
+ExitCode dry_run(const pipeline::Graph& graph, const std::vector<pipeline::ListedInput>& inputs,
+                 const stages::DecodePlan& plan, const std::filesystem::path& output, const RunFlags& flags,
+                 const ProcessSettings& settings, const Console& console) {
+  const auto decoders =
+      start_decoders(plan, graph.limits.input, settings.password_file, flags.isolate, console);
+  std::error_code none;
+  bool asks = is_regular_output(output) && std::filesystem::exists(pipeline::ledger_path(output), none);
+  if (asks && is_output_locked(output)) {
+    console.warning("another run is at work on " + output.string() + ": the plan leaves out what is done");
+    asks = false;
+  }
+  std::unique_ptr<engine::Engine> engine;
+  // For its fingerprint. Plans are made before models are there, too.
+  if (asks && graph.needs_model() && std::filesystem::exists(graph.model.path, none)) {
+    engine = load_engine_when_asked(graph.model.path,
+                                    {.weights = graph.model.weights, .threads = settings.threads}, [] {});
+  }
+  std::unique_ptr<pipeline::Ledger> ledger;
+  if (asks && (engine != nullptr || !graph.needs_model()))
+    ledger = open_ledger(output, graph, flags, settings, engine.get(), console);
+  pipeline::RunOptions options;
+  options.decoders = decoders.get();
+  options.history = ledger.get();
+  return print_plan(graph, inputs, options);
 }
 
 ExitCode exit_code(const pipeline::RunSummary& summary, const Interrupts& interrupts) {
@@ -250,11 +278,7 @@ ExitCode run_command(const RunFlags& flags) {
   const std::vector<pipeline::ListedInput>& inputs = list.inputs;
   const stages::DecodePlan plan = decode_plan(graph);
   if (flags.dry_run) {
-    const auto decoders =
-        start_decoders(plan, graph.limits.input, settings.password_file, flags.isolate, console);
-    pipeline::RunOptions options;
-    options.decoders = decoders.get();
-    return dry_run(graph, inputs, options);
+    return dry_run(graph, inputs, plan, output, flags, settings, console);
   }
   if (graph.needs_model() && graph.model.path.empty()) {
     throw pipeline::ConfigError(

@@ -289,6 +289,7 @@ class Decoder : private stages::DecodeEvents {
       try {
         StageQuestions asked = questions(stage, item, media_);
         count_known(asked);
+        note_keys(asked);
         if (asked.refused) {
           state_.add_error(*run_, stage, item.unit, "request.refused", *asked.refused);
         } else if (!use_known(asked, item, work.part)) {
@@ -314,6 +315,11 @@ class Decoder : private stages::DecodeEvents {
     if (answers.size() < asked.requests.size()) return false;
     state_.add_result(*run_, asked.stage, item, answers, part);
     return true;
+  }
+
+  void note_keys(const StageQuestions& asked) {
+    const std::lock_guard lock(state_.mutex);
+    run_->answers.insert(run_->answers.end(), asked.keys.begin(), asked.keys.end());
   }
 
   void count_known(const StageQuestions& asked) {

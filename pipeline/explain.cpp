@@ -64,10 +64,11 @@ std::string plan_input(const Graph& graph, const ListedInput& input, const RunOp
   try {
     const stages::DecodePlan plan = decode_plan(graph);
     stages::StageTimer timer([] { return 0.0; }, plan.stages.size());
-    item.input = std::make_shared<const stages::InputFile>(
-        options.probe
-            ? options.probe(input.path, input.name)
-            : make_decoder_thread(plan, timer, options.decoders)->probe(input.path, input.name, {}));
+    std::optional<stages::InputFile> file;
+    if (options.history != nullptr) file = options.history->unchanged(input);
+    if (!file && options.probe) file = options.probe(input.path, input.name);
+    if (!file) file = make_decoder_thread(plan, timer, options.decoders)->probe(input.path, input.name, {});
+    item.input = std::make_shared<const stages::InputFile>(std::move(*file));
   } catch (const stages::ItemError& error) {
     return name + failure(error.code(), error.what());
   }
@@ -76,7 +77,8 @@ std::string plan_input(const Graph& graph, const ListedInput& input, const RunOp
   if (options.history != nullptr) {
     const Found found = options.history->find(*item.input);
     if (found.result) return name + media + ", " + found.reason;
-    reason = " (" + found.reason + ")";
+    const bool is_known = options.history->decoding(*item.input).has_value();
+    reason = " (" + found.reason + (is_known ? "; it came apart before)" : ")");
   }
   const auto type = item_type(item);
   if (!type) return name + failure("input.unsupported", "the content is no video, PDF, image, sound or text");

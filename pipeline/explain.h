@@ -14,6 +14,7 @@ namespace reelfolio::pipeline {
 ///   inbox/notes.txt: text, skipped: no stage takes text files
 ///   inbox/gone.pdf: failed: input.unreadable: no such file or directory
 ///   inbox/b.mp4: video, done before
+///   inbox/c.pdf: pdf, goes to pages (caption has changed; it came apart before)
 /// `options` gives the probe and the history, as for run_graph.
 std::string plan_input(const Graph& graph, const ListedInput& input, const RunOptions& options = {});
 

@@ -64,8 +64,8 @@ class History {
   /// Fingerprint of the model in use and its weights.
   virtual const std::string& model() const = 0;
 
-  /// A result made by this run, before the sink receives it.
-  virtual void record(const stages::InputResult& result) = 0;
+  /// A result made by this run, before the sink receives it, and the keys of the answers that it rests on.
+  virtual void record(const stages::InputResult& result, const std::vector<std::string>& answers) = 0;
   /// Makes what was recorded durable. Throws OutputError.
   virtual void flush() = 0;
 };

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdlib>
 #include <ctime>
 #include <fstream>
 #include <functional>
@@ -35,20 +36,51 @@ using stages::Json;
 
 /// "rflo": in the header of every ledger, where `file` and SQLite look for it.
 constexpr std::int64_t kApplicationId = 0x72666C6F;
-constexpr std::int64_t kVersion = 1;
+constexpr std::int64_t kVersion = 2;
 /// File systems and kernels keep times no finer than this.
 constexpr std::int64_t kClockResolutionNs = 2'000'000'000;
 constexpr std::array kMediaKinds = {stages::MediaKind::video, stages::MediaKind::pdf,
                                     stages::MediaKind::image, stages::MediaKind::audio,
                                     stages::MediaKind::text,  stages::MediaKind::unknown};
 
+/// What no run has needed for so long is forgotten.
+constexpr std::int64_t kForgottenDays = 90;
+/// When something was needed is noted no more often than this, as every note writes.
+constexpr std::int64_t kNotedDays = 30;
+constexpr std::size_t kKeyBytes = 32;
+
+// Without row ids each table is one tree: there is no index that damage could set against its table.
 constexpr std::array<const char*, 3> kSchema = {
     "CREATE TABLE inputs(path BLOB PRIMARY KEY NOT NULL, stamp BLOB, size INTEGER NOT NULL, sha256 BLOB NOT "
     "NULL,"
-    " media INTEGER NOT NULL, made_by BLOB, result BLOB, failed INTEGER NOT NULL DEFAULT 0,"
-    " attempts INTEGER NOT NULL DEFAULT 0)",
-    "CREATE TABLE decodings(path BLOB PRIMARY KEY NOT NULL, key BLOB NOT NULL, events BLOB NOT NULL)",
-    "CREATE TABLE answers(key BLOB PRIMARY KEY NOT NULL, answer BLOB NOT NULL) WITHOUT ROWID"};
+    " media INTEGER NOT NULL, file_check BLOB NOT NULL, made_by BLOB, result BLOB, answers BLOB,"
+    " failed INTEGER NOT NULL DEFAULT 0, result_check BLOB, attempts INTEGER NOT NULL DEFAULT 0,"
+    " used INTEGER NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE decodings(path BLOB PRIMARY KEY NOT NULL, key BLOB NOT NULL, events BLOB NOT NULL,"
+    " row_check BLOB NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE answers(key BLOB PRIMARY KEY NOT NULL, answer BLOB NOT NULL, row_check BLOB NOT NULL,"
+    " used INTEGER NOT NULL) WITHOUT ROWID"};
+
+/// Checksums of rows: SQLite has none, and a flipped bit in a text leaves it a text.
+std::string file_check(const std::string& path, const std::string& stamp, std::int64_t size,
+                       const std::string& sha256, std::int64_t media) {
+  return FieldHash("ledger file").text(path).text(stamp).number(size).text(sha256).number(media).finish();
+}
+
+std::string result_check(const std::string& path, const std::string& sha256, const std::string& made_by,
+                         const std::string& result, const std::string& answers, std::int64_t failed) {
+  FieldHash hash("ledger result");
+  hash.text(path).text(sha256).text(made_by).text(result).text(answers).number(failed);
+  return hash.finish();
+}
+
+std::string decoding_check(const std::string& path, const std::string& key, const std::string& events) {
+  return FieldHash("ledger decoding").text(path).text(key).text(events).finish();
+}
+
+std::string answer_check(const std::string& key, const std::string& answer) {
+  return FieldHash("ledger answer").text(key).text(answer).finish();
+}
 
 std::string hex(std::string_view bytes) {
   constexpr std::string_view kDigits = "0123456789abcdef";
@@ -80,6 +112,11 @@ std::string file_stamp(const std::filesystem::path& path) {
     stamp += std::to_string(part) + " ";
   }
   return stamp;
+}
+
+std::int64_t day_now() {
+  constexpr std::int64_t kSecondsADay = 24 * 3600;
+  return std::int64_t{std::time(nullptr)} / kSecondsADay;
 }
 
 /// What a file under the ledger's name is, told from its first bytes.
@@ -118,6 +155,11 @@ void sync_folder(const std::filesystem::path& path) {
   close(descriptor);
 }
 
+void check_structure(sqlite::Database& database) {
+  sqlite::Statement check = database.prepare("PRAGMA quick_check(1)");
+  if (!check.step() || check.bytes(0) != "ok") throw sqlite::Error("a check of the database fails", 11);
+}
+
 /// A database with the ledger's tables and nothing else. Throws sqlite::Error.
 sqlite::Database open_database(const std::filesystem::path& path) {
   sqlite::Database database(path);
@@ -131,8 +173,7 @@ sqlite::Database open_database(const std::filesystem::path& path) {
     sync_folder(path);
     return database;
   }
-  sqlite::Statement check = database.prepare("PRAGMA quick_check(1)");
-  if (!check.step() || check.bytes(0) != "ok") throw sqlite::Error("a check of the database fails", 11);
+  check_structure(database);
   return database;
 }
 
@@ -168,6 +209,40 @@ std::string what_changed(const std::string& before, const std::string& now) {
 
 }  // namespace
 
+/// A ledger to look at. What a killed run has left in the log can be read only by writing, so that is
+/// done to a copy.
+class LookedAt {
+ public:
+  explicit LookedAt(const std::filesystem::path& path) : path_(path) {
+    std::error_code none;
+    const std::filesystem::path log = path.string() + "-wal";
+    if (const auto size = std::filesystem::file_size(log, none); none || size == 0) return;
+    std::string name = (std::filesystem::temp_directory_path() / "reelfolio-XXXXXX").string();
+    if (mkdtemp(name.data()) == nullptr) throw sqlite::Error("no folder for a copy can be made", 14);
+    copy_ = name;
+    std::filesystem::copy_file(path, copy_ / "ledger", none);
+    if (!none) std::filesystem::copy_file(log, copy_ / "ledger-wal", none);
+    if (none) throw sqlite::Error("cannot be copied: " + none.message(), 14);
+  }
+  ~LookedAt() {
+    std::error_code ignored;
+    if (!copy_.empty()) std::filesystem::remove_all(copy_, ignored);
+  }
+  LookedAt(const LookedAt&) = delete;
+  LookedAt& operator=(const LookedAt&) = delete;
+
+  sqlite::Database open() const {
+    sqlite::Database database =
+        copy_.empty() ? sqlite::Database::unchanging(path_) : sqlite::Database(copy_ / "ledger");
+    check_structure(database);
+    return database;
+  }
+
+ private:
+  std::filesystem::path path_;
+  std::filesystem::path copy_;  ///< empty: none was needed
+};
+
 std::filesystem::path ledger_path(const std::filesystem::path& output) {
   return stages::partial_path(output).replace_extension(".ledger");
 }
@@ -181,22 +256,30 @@ struct Ledger::State {
         model(std::move(model_)),
         options(options_),
         fingerprints(stage_fingerprints(graph_)),
-        find_input(database.prepare("SELECT stamp, size, sha256, media, made_by, result, failed, attempts "
-                                    "FROM inputs WHERE path=?1")),
-        find_decoding(database.prepare("SELECT key, events FROM decodings WHERE path=?1")),
-        find_answer(database.prepare("SELECT answer FROM answers WHERE key=?1")),
+        today(options_.day.value_or(day_now())),
+        find_input(database.prepare("SELECT stamp, size, sha256, media, file_check, made_by, result, answers,"
+                                    " failed, result_check, attempts, used FROM inputs WHERE path=?1")),
+        find_decoding(database.prepare("SELECT key, events, row_check FROM decodings WHERE path=?1")),
+        find_answer(database.prepare("SELECT answer, row_check, used FROM answers WHERE key=?1")),
         put_file(database.prepare(
-            "INSERT INTO inputs(path, stamp, size, sha256, media) VALUES(?1, ?2, ?3, ?4, ?5)"
-            " ON CONFLICT(path) DO UPDATE SET stamp=?2, size=?3, media=?5,"
+            "INSERT INTO inputs(path, stamp, size, sha256, media, file_check, used)"
+            " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)"
+            " ON CONFLICT(path) DO UPDATE SET stamp=?2, size=?3, media=?5, file_check=?6, used=?7,"
             " attempts=iif(sha256=?4, attempts, 0), result=iif(sha256=?4, result, NULL), sha256=?4")),
-        put_result(database.prepare("UPDATE inputs SET made_by=?2, result=?3, failed=?4, attempts=attempts+1"
-                                    " WHERE path=?1 AND sha256=?5")),
-        put_decoding(
-            database.prepare("INSERT OR REPLACE INTO decodings(path, key, events) VALUES(?1, ?2, ?3)")),
-        put_answer(database.prepare("INSERT OR REPLACE INTO answers(key, answer) VALUES(?1, ?2)")) {
+        put_result(database.prepare("UPDATE inputs SET made_by=?2, result=?3, answers=?4, failed=?5,"
+                                    " result_check=?6, attempts=attempts+1 WHERE path=?1 AND sha256=?7")),
+        put_decoding(database.prepare(
+            "INSERT OR REPLACE INTO decodings(path, key, events, row_check) VALUES(?1, ?2, ?3, ?4)")),
+        put_answer(database.prepare(
+            "INSERT OR REPLACE INTO answers(key, answer, row_check, used) VALUES(?1, ?2, ?3, ?4)")),
+        use_input(database.prepare("UPDATE inputs SET used=?2 WHERE path=?1")),
+        use_answer(database.prepare("UPDATE answers SET used=?2 WHERE key=?1")) {
+    if (options.read_only) return;
+    forget_unused();
     open_media();
   }
 
+  std::unique_ptr<LookedAt> looked_at{};  ///< outlives the database
   const std::filesystem::path path;
   std::mutex mutex;  ///< guards the database and its statements
   sqlite::Database database;
@@ -204,8 +287,9 @@ struct Ledger::State {
   const std::string model;
   const LedgerOptions options;
   const std::vector<std::string> fingerprints;
+  const std::int64_t today;  ///< days since 1970
   sqlite::Statement find_input, find_decoding, find_answer;
-  sqlite::Statement put_file, put_result, put_decoding, put_answer;
+  sqlite::Statement put_file, put_result, put_decoding, put_answer, use_input, use_answer;
 
   std::optional<MediaCache> cache;
 
@@ -218,7 +302,10 @@ struct Ledger::State {
     std::uint64_t size = 0;
     stages::MediaKind media = stages::MediaKind::unknown;
     bool has_result = false, failed = false;
+    bool damaged = false;         ///< nothing of it holds
+    bool result_damaged = false;  ///< the file is the one that was recorded, its result is not
     std::int64_t attempts = 0;
+    std::int64_t used = 0;
   };
 
   /// f() with the database; its errors become OutputError.
@@ -243,24 +330,67 @@ struct Ledger::State {
     find_input.bind(1, input.native());
     std::optional<InputRow> found;
     if (find_input.step()) {
-      const auto media = find_input.number(3);
       InputRow row;
+      const std::int64_t size = find_input.number(1);
+      const std::int64_t media = find_input.number(3);
+      const std::int64_t failed = find_input.number(8);
       row.stamp = find_input.bytes(0);
-      row.size = static_cast<std::uint64_t>(find_input.number(1));
+      row.size = static_cast<std::uint64_t>(size);
       row.sha256 = find_input.bytes(2);
-      row.made_by = find_input.bytes(4);
-      row.has_result = !find_input.is_null(5);
-      row.result = find_input.bytes(5);
-      row.failed = find_input.number(6) != 0;
-      row.attempts = find_input.number(7);
       const bool is_kind = media >= 0 && media < static_cast<std::int64_t>(kMediaKinds.size());
-      if (is_kind && row.sha256.size() == 64) {
-        row.media = static_cast<stages::MediaKind>(media);
-        found = std::move(row);
-      }
+      if (is_kind) row.media = static_cast<stages::MediaKind>(media);
+      row.damaged = !is_kind || row.sha256.size() != 64 ||
+                    find_input.bytes(4) != file_check(input.native(), row.stamp, size, row.sha256, media);
+      row.made_by = find_input.bytes(5);
+      row.has_result = !find_input.is_null(6);
+      row.result = find_input.bytes(6);
+      row.failed = failed != 0;
+      row.result_damaged =
+          row.has_result && find_input.bytes(9) != result_check(input.native(), row.sha256, row.made_by,
+                                                                row.result, find_input.bytes(7), failed);
+      row.attempts = find_input.number(10);
+      row.used = find_input.number(11);
+      found = std::move(row);
     }
     find_input.reset();
     return found;
+  }
+
+  bool is_stale(std::int64_t used, std::int64_t days) const { return today - used > days; }
+
+  /// Forgets inputs that no run has named for long, and answers that no result has rested on for as long.
+  void forget_unused() {
+    const std::int64_t before = today - kForgottenDays;
+    sqlite::Statement stale = database.prepare(
+        "SELECT EXISTS(SELECT 1 FROM inputs WHERE used<?1) OR EXISTS(SELECT 1 FROM answers WHERE used<?1)");
+    if (!stale.bind(1, before).step() || stale.number(0) == 0) return;
+    stale.reset();
+    database.run("BEGIN IMMEDIATE");
+    database.prepare("DELETE FROM inputs WHERE used<?1").bind(1, before).run();
+    database.run("DELETE FROM decodings WHERE path NOT IN (SELECT path FROM inputs)");
+    std::set<std::string> needed;
+    sqlite::Statement rests_on = database.prepare("SELECT answers FROM inputs WHERE answers IS NOT NULL");
+    while (rests_on.step()) {
+      const std::string keys = rests_on.bytes(0);
+      for (std::size_t at = 0; at + kKeyBytes <= keys.size(); at += kKeyBytes)
+        needed.insert(keys.substr(at, kKeyBytes));
+    }
+    std::vector<std::string> old;
+    sqlite::Statement answers = database.prepare("SELECT key FROM answers WHERE used<?1");
+    answers.bind(1, before);
+    while (answers.step()) old.push_back(answers.bytes(0));
+    sqlite::Statement forget = database.prepare("DELETE FROM answers WHERE key=?1");
+    for (const std::string& key : old) {
+      if (needed.contains(key)) {
+        use_answer.bind(1, key).bind(2, today).run();
+      } else {
+        forget.bind(1, key).run();
+      }
+    }
+    database.run("COMMIT");
+    // Pages of what is gone are used again; a file that is mostly such pages shrinks.
+    if (2 * database.number("PRAGMA freelist_count") > database.number("PRAGMA page_count"))
+      database.run("VACUUM");
   }
 
   /// Entries of decodings that are forgotten are of no use to anyone.
@@ -312,6 +442,7 @@ Ledger::Opened Ledger::open(const std::filesystem::path& path, const Graph& grap
   if (stored_kind(path) == StoredKind::other) {
     refuse("is no ledger of reelfolio; move it away, or write to another output");
   }
+  if (options.read_only) return look(path, graph, model, options);
   if (options.fresh) remove_with_log(path);
   Opened opened;
   const auto try_open = [&] {
@@ -320,6 +451,7 @@ Ledger::Opened Ledger::open(const std::filesystem::path& path, const Graph& grap
     if (version > kVersion) {
       refuse("was made by a later version of reelfolio; --fresh starts over");
     }
+    if (version < kVersion) throw sqlite::Error("it was made by an earlier version", 11);
     if (!has_schema(database)) throw sqlite::Error("its tables are not those of a ledger", 11);
     opened.ledger.reset(
         new Ledger(std::make_unique<State>(path, std::move(database), graph, model, options)));
@@ -333,7 +465,7 @@ Ledger::Opened Ledger::open(const std::filesystem::path& path, const Graph& grap
       std::error_code renamed;
       std::filesystem::rename(path, aside, renamed);
       remove_with_log(path);
-      opened.warning = path.string() + ": is damaged (" + error.what() + "); it is now " + aside.string() +
+      opened.warning = path.string() + ": is of no use (" + error.what() + "); it is now " + aside.string() +
                        ", and everything is done again";
       try_open();
     }
@@ -343,6 +475,23 @@ Ledger::Opened Ledger::open(const std::filesystem::path& path, const Graph& grap
   return opened;
 }
 
+Ledger::Opened Ledger::look(const std::filesystem::path& path, const Graph& graph, const std::string& model,
+                            const LedgerOptions& options) {
+  if (options.fresh || stored_kind(path) == StoredKind::none) return {};
+  try {
+    auto looked_at = std::make_unique<LookedAt>(path);
+    sqlite::Database database = looked_at->open();
+    if (database.number("PRAGMA user_version") != kVersion || !has_schema(database)) {
+      return {nullptr, path.string() + ": is of another version, or not complete"};
+    }
+    auto state = std::make_unique<State>(path, std::move(database), graph, model, options);
+    state->looked_at = std::move(looked_at);
+    return {std::unique_ptr<Ledger>(new Ledger(std::move(state))), ""};
+  } catch (const sqlite::Error& error) {
+    return {nullptr, path.string() + ": cannot be read: " + error.what()};
+  }
+}
+
 const std::string& Ledger::model() const {
   return state_->model;
 }
@@ -350,7 +499,7 @@ const std::string& Ledger::model() const {
 std::optional<stages::InputFile> Ledger::unchanged(const ListedInput& input) {
   const std::string stamp = file_stamp(input.path);
   const auto row = state_->with_database([&] { return state_->row(input.path); });
-  if (row && !stamp.empty() && row->stamp == stamp) {
+  if (row && !row->damaged && !stamp.empty() && row->stamp == stamp) {
     stages::InputFile file;
     file.name = stages::replace_invalid_utf8(input.name);
     file.path = input.path;
@@ -374,16 +523,26 @@ void Ledger::record_file(const stages::InputFile& input) {
   }
   state_->later([state = state_.get(), input, stamp] {
     state->put_file.bind(1, input.path.native()).bind(2, stamp);
-    state->put_file.bind(3, static_cast<std::int64_t>(input.size_bytes)).bind(4, input.sha256);
-    state->put_file.bind(5, static_cast<std::int64_t>(input.media)).run();
+    const auto size = static_cast<std::int64_t>(input.size_bytes);
+    const auto media = static_cast<std::int64_t>(input.media);
+    state->put_file.bind(3, size).bind(4, input.sha256).bind(5, media);
+    state->put_file.bind(6, file_check(input.path.native(), stamp, size, input.sha256, media));
+    state->put_file.bind(7, state->today).run();
   });
 }
 
 Found Ledger::find(const stages::InputFile& input) {
   const auto row = state_->with_database([&] { return state_->row(input.path); });
   if (!row) return {std::nullopt, "new"};
+  if (row->damaged) return {std::nullopt, "its record is damaged"};
+  if (state_->is_stale(row->used, kNotedDays)) {
+    state_->later([state = state_.get(), path = input.path.native()] {
+      state->use_input.bind(1, path).bind(2, state->today).run();
+    });
+  }
   if (row->sha256 != input.sha256) return {std::nullopt, "its content has changed"};
   if (!row->has_result) return {std::nullopt, "begun before and not finished"};
+  if (row->result_damaged) return {std::nullopt, "its record is damaged"};
   const std::string made_by = state_->made_by(input.media);
   if (row->made_by != made_by) return {std::nullopt, what_changed(row->made_by, made_by)};
   std::optional<stages::InputResult> result =
@@ -404,8 +563,11 @@ std::optional<Decoding> Ledger::decoding(const stages::InputFile& input) {
   std::string events;
   const bool found = state_->with_database([&] {
     state_->find_decoding.bind(1, input.path.native());
-    const bool same = state_->find_decoding.step() && state_->find_decoding.bytes(0) == key;
-    if (same) events = state_->find_decoding.bytes(1);
+    bool same = state_->find_decoding.step() && state_->find_decoding.bytes(0) == key;
+    if (same) {
+      events = state_->find_decoding.bytes(1);
+      same = state_->find_decoding.bytes(2) == decoding_check(input.path.native(), key, events);
+    }
     state_->find_decoding.reset();
     return same;
   });
@@ -423,7 +585,8 @@ std::optional<Decoding> Ledger::decoding(const stages::InputFile& input) {
 void Ledger::record_decoding(const stages::InputFile& input, const Decoding& decoding) {
   state_->later([state = state_.get(), path = input.path.native(), key = state_->decoding_key(input),
                  events = decoding_record(decoding)] {
-    state->put_decoding.bind(1, path).bind(2, key).bind(3, events).run();
+    state->put_decoding.bind(1, path).bind(2, key).bind(3, events);
+    state->put_decoding.bind(4, decoding_check(path, key, events)).run();
   });
 }
 
@@ -439,14 +602,23 @@ std::unique_ptr<MediaCache::Writer> Ledger::record_media(const stages::InputFile
 
 std::optional<KnownAnswer> Ledger::answer(const std::string& key) {
   std::string record;
+  std::int64_t used = 0;
   const bool found = state_->with_database([&] {
     state_->find_answer.bind(1, key);
-    const bool has = state_->find_answer.step();
-    if (has) record = state_->find_answer.bytes(0);
+    bool has = state_->find_answer.step();
+    if (has) {
+      record = state_->find_answer.bytes(0);
+      used = state_->find_answer.number(2);
+      has = state_->find_answer.bytes(1) == answer_check(key, record);
+    }
     state_->find_answer.reset();
     return has;
   });
   if (!found) return std::nullopt;
+  if (state_->is_stale(used, kNotedDays)) {
+    state_->later(
+        [state = state_.get(), key] { state->use_answer.bind(1, key).bind(2, state->today).run(); });
+  }
   std::optional<KnownAnswer> known = read_answer(record);
   if (known && known->refused && state_->options.retry_failed) return std::nullopt;
   return known;
@@ -454,18 +626,23 @@ std::optional<KnownAnswer> Ledger::answer(const std::string& key) {
 
 void Ledger::record_answer(const std::string& key, const KnownAnswer& answer) {
   state_->later([state = state_.get(), key, record = answer_record(answer)] {
-    state->put_answer.bind(1, key).bind(2, record).run();
+    state->put_answer.bind(1, key).bind(2, record).bind(3, answer_check(key, record));
+    state->put_answer.bind(4, state->today).run();
   });
 }
 
-void Ledger::record(const stages::InputResult& result) {
+void Ledger::record(const stages::InputResult& result, const std::vector<std::string>& answers) {
   // What could not be opened has no content that it could be known by.
   if (result.input->sha256.empty()) return;
+  std::string keys;
+  for (const std::string& key : answers) keys += key;
   state_->later([state = state_.get(), path = result.input->path.native(), sha256 = result.input->sha256,
-                 made_by = state_->made_by(result.input->media), record = result_record(result),
-                 failed = !result.errors.empty()] {
-    state->put_result.bind(1, path).bind(2, made_by).bind(3, record);
-    state->put_result.bind(4, std::int64_t{failed}).bind(5, sha256).run();
+                 made_by = state_->made_by(result.input->media), record = result_record(result), keys,
+                 failed = std::int64_t{!result.errors.empty()}] {
+    state->put_result.bind(1, path).bind(2, made_by).bind(3, record).bind(4, keys).bind(5, failed);
+    state->put_result.bind(6, result_check(path, sha256, made_by, record, keys, failed))
+        .bind(7, sha256)
+        .run();
   });
 }
 

@@ -24,7 +24,7 @@ namespace reelfolio::pipeline {
 
 namespace {
 
-constexpr std::string_view kMagic = "reelfolio media 1\n";
+constexpr std::string_view kMediaMagic = "reelfolio media 1\n";
 constexpr std::string_view kUnfinished = ".unfinished";
 constexpr std::size_t kDigestBytes = 32;
 
@@ -178,8 +178,8 @@ MediaCache::Reader::Reader(stages::Descriptor file) : file_(std::move(file)) {
   struct stat status {};
   if (fstat(file_.get(), &status) != 0) return;
   const auto size = static_cast<std::uint64_t>(status.st_size);
-  std::string magic(kMagic.size(), '\0');
-  if (!read_whole(file_.get(), magic.data(), magic.size(), 0) || magic != kMagic) return;
+  std::string magic(kMediaMagic.size(), '\0');
+  if (!read_whole(file_.get(), magic.data(), magic.size(), 0) || magic != kMediaMagic) return;
   std::uint64_t offset = magic.size();
   while (offset < size) {
     RecordHead head{};
@@ -271,7 +271,7 @@ void MediaCache::Writer::add(const std::string& hash, std::uint32_t width, std::
   std::string bytes;
   // The file is made with the first thing that it holds: many inputs have none.
   const bool is_first = !file_;
-  if (is_first) bytes = kMagic;
+  if (is_first) bytes = kMediaMagic;
   bytes.append(reinterpret_cast<const char*>(&head), sizeof head);
   if (!cache_.make_room(bytes.size() + stored.size())) return give_up();
   bytes_ += bytes.size() + stored.size();

@@ -28,7 +28,7 @@ bool decompress(std::string_view packed, void* to, std::size_t size) {
 
 /// What the left, upper and upper left neighbours of a byte lead to expect of it: the gradient's
 /// continuation, held between the neighbours at edges (the predictor of LOCO-I, Weinberger et al. 2000).
-std::uint8_t expected(int left, int up, int corner) {
+std::uint8_t expected_byte(int left, int up, int corner) {
   const int low = left < up ? left : up;
   const int high = left < up ? up : left;
   if (corner >= high) return static_cast<std::uint8_t>(low);
@@ -46,7 +46,7 @@ void for_each_expected(const std::uint8_t* values, int width, int height, F f) {
     const std::size_t start = y * row;
     for (std::size_t i = start; i < start + kChannels; ++i) f(values[i - row], i);
     for (std::size_t i = start + kChannels; i < start + row; ++i) {
-      f(expected(values[i - kChannels], values[i - row], values[i - row - kChannels]), i);
+      f(expected_byte(values[i - kChannels], values[i - row], values[i - row - kChannels]), i);
     }
   }
 }

@@ -38,6 +38,7 @@ struct InputRun {
   const std::size_t index;  ///< in the list of the run
   ResultBuilder builder;
   std::optional<stages::InputResult> reused;
+  std::vector<std::string> answers;  ///< with a history: keys of those that the result rests on
   std::map<const stages::Unit*, UnitWork> units;
   int pending = 0;  ///< items that wait for the engine
   bool decoded = false;

@@ -70,7 +70,7 @@ class Writer {
   void write(InputRun& run) {
     const bool reused = run.reused.has_value();
     const stages::InputResult result = reused ? std::move(*run.reused) : run.builder.finish();
-    if (state_.history != nullptr && !reused) state_.history->record(result);
+    if (state_.history != nullptr && !reused) state_.history->record(result, run.answers);
     sink_.write(result);
     ++summary.inputs;
     summary.units += result.units.size();

@@ -41,18 +41,46 @@ Database::Database(const std::filesystem::path& path) {
   handle_.reset(opened);
   check(opened, code);
   sqlite3_busy_timeout(opened, 1000);
-  sqlite3_db_config(opened, SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
-  sqlite3_db_config(opened, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, nullptr);
-  sqlite3_db_config(opened, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, nullptr);
-  sqlite3_db_config(opened, SQLITE_DBCONFIG_ENABLE_VIEW, 0, nullptr);
-  sqlite3_limit(opened, SQLITE_LIMIT_LENGTH, 1 << 30);
-  run("PRAGMA cell_size_check=ON");
+  distrust();
   // Exclusive: the index of the write-ahead log stays in memory, so no file has to be shared, and
   // network file systems will do.
   run("PRAGMA locking_mode=EXCLUSIVE");
   run("PRAGMA journal_mode=WAL");
   // A commit is on the disk when it returns.
   run("PRAGMA synchronous=FULL");
+}
+
+Database Database::unchanging(const std::filesystem::path& path) {
+  std::string uri = "file:";
+  for (const char c : path.native()) {
+    if (c == '%' || c == '?' || c == '#') {
+      constexpr std::string_view kDigits = "0123456789ABCDEF";
+      uri += '%';
+      uri += kDigits[static_cast<unsigned char>(c) >> 4U];
+      uri += kDigits[static_cast<unsigned char>(c) & 0xFU];
+    } else {
+      uri += c;
+    }
+  }
+  uri += "?immutable=1";
+  sqlite3* opened = nullptr;
+  const int code = sqlite3_open_v2(uri.c_str(), &opened,
+                                   SQLITE_OPEN_READONLY | SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX, nullptr);
+  Database database;
+  database.handle_.reset(opened);
+  check(opened, code);
+  database.distrust();
+  return database;
+}
+
+void Database::distrust() {
+  sqlite3* database = handle_.get();
+  sqlite3_db_config(database, SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
+  sqlite3_db_config(database, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, nullptr);
+  sqlite3_db_config(database, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, nullptr);
+  sqlite3_db_config(database, SQLITE_DBCONFIG_ENABLE_VIEW, 0, nullptr);
+  sqlite3_limit(database, SQLITE_LIMIT_LENGTH, 1 << 30);
+  run("PRAGMA cell_size_check=ON");
 }
 
 void Database::run(const std::string& sql) {

@@ -31,6 +31,9 @@ class Database {
   /// Opens, or makes, a database in write-ahead mode, for this process alone. The file is untrusted:
   /// nothing in its schema is run. Throws Error.
   explicit Database(const std::filesystem::path& path);
+  /// One to read that nobody writes meanwhile. Neither it nor its folder is touched; what stands in a
+  /// write-ahead log beside it is not seen. Throws Error.
+  static Database unchanging(const std::filesystem::path& path);
 
   void run(const std::string& sql);
   Statement prepare(std::string_view sql);
@@ -38,6 +41,9 @@ class Database {
   std::int64_t number(const std::string& sql);
 
  private:
+  Database() = default;
+  void distrust();
+
   struct Closer {
     void operator()(sqlite3* database) const;
   };

@@ -19,7 +19,9 @@ using reelfolio::testing::TempFolder;
 TEST_CASE("output lock: a second run is refused and told who holds the lock") {
   const TempFolder folder;
   const auto output = folder / "out.jsonl";
+  CHECK_FALSE(reelfolio::cli::is_output_locked(output));
   const OutputLock lock(output);
+  CHECK(reelfolio::cli::is_output_locked(output));
   std::string message;
   try {
     const OutputLock second(output);
@@ -50,6 +52,7 @@ TEST_CASE("output lock: a lock file that a killed run left does not lock") {
   waitpid(child, &status, 0);
   REQUIRE(WIFSIGNALED(status));
   REQUIRE(std::filesystem::exists(folder / "out.jsonl.lock"));
+  CHECK_FALSE(reelfolio::cli::is_output_locked(output));
   const OutputLock lock(output);
 }
 

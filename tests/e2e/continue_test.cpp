@@ -2,6 +2,8 @@
 #include <chrono>
 #include <csignal>
 #include <filesystem>
+#include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <random>
 #include <string>
@@ -113,7 +115,7 @@ TEST_CASE("e2e: a second run does nothing, and a prompt that changes asks its ow
 }
 
 TEST_CASE("e2e: a changed prompt decodes nothing, with the cache damaged or deleted it decodes again") {
-  const Place place(kGraph);
+  const Place place(kMixedGraph);
   write_inputs(place.inputs, 6);
   const std::filesystem::path media = place.output.string() + ".media";
   REQUIRE(place.run().status == 0);
@@ -135,6 +137,54 @@ TEST_CASE("e2e: a changed prompt decodes nothing, with the cache damaged or dele
   CHECK(ask("Four?") == 0);
   CHECK(place.run({"--set", "limits.media_cache=0"}).status == 0);
   CHECK_FALSE(std::filesystem::exists(media));
+}
+
+TEST_CASE("e2e: --dry-run tells what is done and what would be, and writes nothing") {
+  const Place place(kMixedGraph);
+  write_inputs(place.inputs, 2);
+  REQUIRE(place.run().status == 0);
+  place.inputs.write("200.ppm", picture(200));
+  const auto contents = [&] {
+    std::map<std::string, std::string> files;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(place.folder.path())) {
+      if (entry.is_regular_file()) files[entry.path().string()] = read_file(entry.path());
+    }
+    return files;
+  };
+  const auto files = contents();
+  const Outcome plan = place.run({"--dry-run"});
+  CHECK(plan.status == 0);
+  CHECK(contains(plan.out, "100.ppm: image, done before\n"));
+  CHECK(contains(plan.out, "101.pdf: pdf, done before\n"));
+  CHECK(contains(plan.out, "200.ppm: image, goes to images (new)\n"));
+  const Outcome changed = place.run({"--dry-run", "--set", "answers.max_tokens=2"});
+  CHECK(
+      contains(changed.out, "100.ppm: image, goes to images (answers has changed; it came apart before)\n"));
+  CHECK(contains(changed.out, "101.pdf: pdf, done before\n"));
+  CHECK(contains(place.run({"--dry-run", "--fresh"}).out, "100.ppm: image, goes to images\n"));
+  CHECK(contents() == files);
+}
+
+TEST_CASE("e2e: a flipped bit in the ledger changes no byte of the output") {
+  const Place place(kNoModel);
+  write_inputs(place.inputs, 6);
+  REQUIRE(place.run().status == 0);
+  const std::string expected = place.text();
+  const std::string ledger = place.output.string() + ".ledger";
+  const std::string good = read_file(ledger);
+  std::mt19937 random(3);
+  for (int flip = 0; flip < 12; ++flip) {
+    std::string bad = good;
+    // Not among the empty parts of pages.
+    std::size_t at = 0;
+    while (bad[at] == 0 || at < 100) at = random() % bad.size();
+    bad[at] = static_cast<char>(bad[at] ^ (1 << (random() % 8)));
+    std::ofstream(ledger, std::ios::binary) << bad;
+    std::filesystem::remove(place.output);
+    CAPTURE(at);
+    CHECK(place.run().status == 0);
+    CHECK(place.text() == expected);
+  }
 }
 
 TEST_CASE("e2e: what failed is tried again when asked for, what is new and changed without") {

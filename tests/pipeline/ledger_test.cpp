@@ -96,7 +96,7 @@ TEST_CASE("ledger: a result is found again under the same content, stages and mo
     const auto ledger = open(folder, graph);
     CHECK(ledger->find(input).reason == "new");
     ledger->record_file(input);
-    ledger->record(result_of(input));
+    ledger->record(result_of(input), {});
     ledger->flush();
     CHECK(ledger->find(input).reason == "done before");
   }
@@ -122,7 +122,7 @@ TEST_CASE("ledger: what failed is kept until it is asked for") {
     const auto ledger = open(folder, graph);
     for (int attempt = 0; attempt < 2; ++attempt) {
       ledger->record_file(input);
-      ledger->record(result_of(input, true));
+      ledger->record(result_of(input, true), {});
     }
     ledger->record_answer("key", {{}, "too long"});
     ledger->flush();
@@ -220,6 +220,145 @@ TEST_CASE("ledger: what is no ledger is left alone, what is damaged is put aside
   write(folder.ledger(), good.substr(0, good.size() / 2));
   CHECK(open_it().warning.find("out.jsonl.ledger.damaged") != std::string::npos);
   CHECK(std::filesystem::exists(folder.ledger().string() + ".damaged"));
+}
+
+TEST_CASE("ledger: a flipped bit anywhere is noticed, whatever it was part of") {
+  const Runs folder;
+  const Graph graph = build_ledger_graph();
+  const stages::InputFile input = file("a.pdf");
+  const std::string key(32, 'k');
+  Decoding decoding;
+  decoding.events.resize(1);
+  decoding.events[0].message.kind = stages::Message::Kind::failed;
+  decoding.events[0].message.code = "fake.bad";
+  decoding.events[0].message.text = "it is bad";
+  engine::Answer answer;
+  answer.text = "an answer";
+  {
+    const auto ledger = open(folder, graph);
+    ledger->record_file(input);
+    ledger->record(result_of(input), {key});
+    ledger->record_decoding(input, decoding);
+    ledger->record_answer(key, {answer, std::nullopt});
+    ledger->flush();
+  }
+  const std::string good = read(folder.ledger());
+  const std::string lines = stages::jsonl_lines(result_of(input));
+  std::size_t noticed = 0;
+  std::string bad = good;
+  for (std::size_t at = 0; at < good.size(); ++at) {
+    // Pages are mostly empty.
+    if (good[at] == 0 && at % 64 != 0) continue;
+    bad[at] = static_cast<char>(bad[at] ^ (1 << (at % 8)));
+    write(folder.ledger(), bad);
+    bad[at] = good[at];
+    CAPTURE(at);
+    try {
+      const auto opened = Ledger::open(folder.ledger(), graph, "model int8", {.read_only = true});
+      if (!opened.ledger) {
+        ++noticed;
+        continue;
+      }
+      const auto found = opened.ledger->find(input);
+      const auto known = opened.ledger->answer(key);
+      const auto events = opened.ledger->decoding(input);
+      if (found.result) CHECK(stages::jsonl_lines(*found.result) == lines);
+      if (known) CHECK(known->answer.text == answer.text);
+      if (events) CHECK(decoding_record(*events) == decoding_record(decoding));
+      noticed += found.result && known && events ? 0U : 1U;
+    } catch (const stages::OutputError&) {
+      ++noticed;
+    }
+  }
+  CHECK(noticed > 500);
+}
+
+TEST_CASE("ledger: a record that is damaged is replaced by what is done again") {
+  const Runs folder;
+  const Graph graph = build_ledger_graph();
+  const stages::InputFile input = file("a.pdf");
+  {
+    const auto ledger = open(folder, graph);
+    ledger->record_file(input);
+    ledger->record(result_of(input), {});
+    ledger->flush();
+  }
+  std::string bytes = read(folder.ledger());
+  const std::size_t at = bytes.find("\"caption\"");
+  REQUIRE(at != std::string::npos);
+  bytes[at + 1] = 'C';
+  write(folder.ledger(), bytes);
+  const auto ledger = open(folder, graph);
+  CHECK(ledger->find(input).reason == "its record is damaged");
+  ledger->record_file(input);
+  ledger->record(result_of(input), {});
+  ledger->flush();
+  CHECK(ledger->find(input).reason == "done before");
+}
+
+TEST_CASE("ledger: what no run has needed for ninety days is forgotten") {
+  const Runs folder;
+  const Graph graph = build_ledger_graph();
+  const std::string used(32, 'u'), unused(32, 'n');
+  {
+    const auto ledger = open(folder, graph, {.day = 1000});
+    for (const char* name : {"a.pdf", "gone.pdf"}) {
+      ledger->record_file(file(name));
+      ledger->record_decoding(file(name), {});
+      ledger->record(result_of(file(name)), {used});
+    }
+    ledger->record_answer(used, {{}, "no"});
+    ledger->record_answer(unused, {{}, "no"});
+    ledger->flush();
+  }
+  for (const std::int64_t day : {1060, 1089, 1090}) {
+    const auto ledger = open(folder, graph, {.day = day});
+    CHECK(ledger->find(file("a.pdf")).result);
+    ledger->flush();
+  }
+  {
+    const auto ledger = open(folder, graph, {.read_only = true, .day = 1090});
+    CHECK(ledger->find(file("gone.pdf")).result);
+    CHECK(ledger->answer(unused));
+  }
+  const auto ledger = open(folder, graph, {.day = 1091});
+  CHECK(ledger->find(file("a.pdf")).result);
+  CHECK(ledger->decoding(file("a.pdf")));
+  CHECK(ledger->answer(used));
+  CHECK(ledger->find(file("gone.pdf")).reason == "new");
+  CHECK_FALSE(ledger->decoding(file("gone.pdf")));
+  CHECK_FALSE(ledger->answer(unused));
+}
+
+TEST_CASE("ledger: looking at it writes nothing, and sees what a killed run has left in the log") {
+  const Runs folder;
+  const Graph graph = build_ledger_graph();
+  const LedgerOptions look{.read_only = true};
+  CHECK_FALSE(Ledger::open(folder.ledger(), graph, "model int8", look).ledger);
+  CHECK(std::filesystem::is_empty(folder.path()));
+  const stages::InputFile input = file("a.pdf");
+  const auto ledger = open(folder, graph);
+  ledger->record_file(input);
+  ledger->record(result_of(input), {});
+  ledger->flush();
+  // As a kill would leave it: the log is not in the database yet.
+  const Runs killed;
+  for (const char* suffix : {"", "-wal"}) {
+    std::filesystem::copy_file(folder.ledger().string() + suffix, killed.ledger().string() + suffix);
+  }
+  const std::string database = read(killed.ledger());
+  const std::string log = read(killed.ledger().string() + "-wal");
+  CHECK_FALSE(log.empty());
+  CHECK(open(killed, graph, look)->find(input).result);
+  CHECK(read(killed.ledger()) == database);
+  CHECK(read(killed.ledger().string() + "-wal") == log);
+  open(killed, graph);  // takes the log in
+  std::filesystem::rename(killed.ledger(), killed / "a?b%23#c.ledger");
+  const auto odd = Ledger::open(killed / "a?b%23#c.ledger", graph, "model int8", look);
+  REQUIRE(odd.ledger);
+  CHECK(odd.ledger->find(input).result);
+  write(killed.ledger(), std::string(5000, 'x'));
+  CHECK_THROWS_AS(Ledger::open(killed.ledger(), graph, "model int8", look), stages::OutputError);
 }
 
 TEST_CASE("ledger: a later version is refused with a way out") {

@@ -423,7 +423,8 @@ struct MemoryHistory : History {
     answers[key] = answer_record(answer);
   }
   const std::string& model() const override { return model_name; }
-  void record(const stages::InputResult& result) override {
+  void record(const stages::InputResult& result, const std::vector<std::string>& keys) override {
+    rested_on += keys.size();
     const std::lock_guard lock(mutex);
     results[result.input->sha256] = result_record(result);
     ++recorded;
@@ -434,7 +435,7 @@ struct MemoryHistory : History {
   std::map<std::string, std::string> results, decodings, answers;
   std::optional<MediaCache> cache;
   std::string model_name = "model";
-  std::size_t recorded = 0;
+  std::size_t recorded = 0, rested_on = 0;
   std::atomic<std::size_t> flushes{0};
 };
 
@@ -464,6 +465,7 @@ TEST_CASE("scheduler: answers and decodings that are known are not made again, a
   RunOptions options;
   options.history = &history;
   CHECK(run(graph, inputs, options)->sink.text == reference->sink.text);
+  CHECK(history.rested_on >= history.answers.size());
 
   // All answers known, results forgotten: nothing is asked, refusals included.
   history.results.clear();
@@ -505,8 +507,8 @@ TEST_CASE("scheduler: answers and decodings that are known are not made again, a
 TEST_CASE("scheduler: changed questions are asked about kept pictures without decoding") {
   const testing::TempFolder folder;
   const auto inputs = listed({"video:3:bad1", "pdf:2:big", "image", "video:2:blind1:truncated", "text"});
-  const Graph graph = build(kGraph, {"limits.decoders=2"});
-  const Graph changed = build(kGraph, {"limits.decoders=2", "caption.prompt=How many?"});
+  const Graph graph = test::graph_of(kGraph, {"limits.decoders=2"});
+  const Graph changed = test::graph_of(kGraph, {"limits.decoders=2", "caption.prompt=How many?"});
   const std::string expected = run(changed, inputs)->sink.text;
   const auto decoded = [](const RunSummary& summary) {
     return summary.stage_costs.at("scenes").items + summary.stage_costs.at("pages").items;
