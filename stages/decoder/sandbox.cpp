@@ -1,7 +1,10 @@
 #include "stages/decoder/sandbox.h"
 
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <seccomp.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -12,8 +15,10 @@
 #include <cerrno>
 #include <cmath>
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <initializer_list>
+#include <utility>
 
 #include "stages/descriptor.h"
 
@@ -104,7 +109,6 @@ std::vector<std::filesystem::path> library_files() {
                                               "/etc/ld.so.cache",
                                               "/etc/localtime",
                                               "/var/cache/fontconfig",
-                                              "/proc/self",
                                               "/proc/cpuinfo",
                                               "/proc/meminfo",
                                               "/proc/sys/vm",
@@ -133,27 +137,23 @@ bool allow(int ruleset, int fd, std::uint64_t files) {
   return syscall(kAddRule, ruleset, kPathBeneath, &rule, 0) == 0;
 }
 
-bool restrict_files(int input_fd, const std::vector<std::filesystem::path>& readable) {
+/// Open for reading nothing; none where Landlock is not to be had.
+Descriptor make_ruleset() {
   const long version = syscall(kCreateRuleset, nullptr, 0, kAskVersion);
-  if (version < 1) return false;
+  if (version < 1) return {};
   const RulesetAttributes attributes = all_rights(version);
   const std::size_t size = version >= 6 ? 24 : version >= 4 ? 16 : 8;
-  const Descriptor ruleset(static_cast<int>(syscall(kCreateRuleset, &attributes, size, 0)));
-  if (!ruleset) return false;
-  if (input_fd >= 0 && !allow(ruleset.get(), input_fd, kReadFile)) return false;
-  std::vector<std::filesystem::path> paths = library_files();
-  paths.insert(paths.end(), readable.begin(), readable.end());
-  for (const std::filesystem::path& path : paths) {
-    const Descriptor fd(open(path.c_str(), O_PATH | O_CLOEXEC));
-    if (fd) allow(ruleset.get(), fd.get(), kReadFile | kReadFolder);
-  }
-  return syscall(kRestrictSelf, ruleset.get(), 0) == 0;
+  return Descriptor(static_cast<int>(syscall(kCreateRuleset, &attributes, size, 0)));
 }
 
-bool filter_system_calls() {
+/// Stands in the filter where the process's own id belongs, which is not known yet.
+constexpr std::uint32_t kOwnProcess = 0x7FEDCBA9;
+
+/// The filter as libseccomp would load it; empty where it cannot be made.
+std::vector<std::uint8_t> compile_filter() {
   // What is refused fails like something that may not be done; libraries expect that.
   const scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
-  if (filter == nullptr) return false;
+  if (filter == nullptr) return {};
   bool complete = true;
   const auto allow_call = [&](int call) {
     complete = seccomp_rule_add(filter, SCMP_ACT_ALLOW, call, 0) == 0 && complete;
@@ -221,6 +221,9 @@ bool filter_system_calls() {
            SCMP_SYS(exit),
            SCMP_SYS(exit_group),
            SCMP_SYS(set_tid_address),
+           // giving up files, once the input has come; what is given up stays so
+           static_cast<int>(kAddRule),
+           static_cast<int>(kRestrictSelf),
            // signals to itself
            SCMP_SYS(rt_sigaction),
            SCMP_SYS(rt_sigprocmask),
@@ -257,27 +260,68 @@ bool filter_system_calls() {
   constexpr unsigned kThread = 0x00010000;
   allow_if(SCMP_SYS(clone), SCMP_A0(SCMP_CMP_MASKED_EQ, kThread, kThread));
   complete = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0) == 0 && complete;
-  allow_if(SCMP_SYS(tgkill), SCMP_A0(SCMP_CMP_EQ, static_cast<scmp_datum_t>(getpid()), 0));
+  allow_if(SCMP_SYS(tgkill), SCMP_A0(SCMP_CMP_EQ, kOwnProcess, 0));
   allow_if(SCMP_SYS(prctl), SCMP_A0(SCMP_CMP_EQ, PR_SET_NAME, 0));
   allow_if(SCMP_SYS(prlimit64), SCMP_A2(SCMP_CMP_EQ, 0, 0));
   for (const int command : {F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD, F_DUPFD_CLOEXEC}) {
     allow_if(SCMP_SYS(fcntl), SCMP_A1(SCMP_CMP_EQ, static_cast<scmp_datum_t>(command), 0));
   }
-  const bool loaded = complete && seccomp_load(filter) == 0;
+  std::vector<std::uint8_t> bytes;
+  const Descriptor file(memfd_create("filter", MFD_CLOEXEC));
+  if (complete && file && seccomp_export_bpf(filter, file.get()) == 0) {
+    bytes.resize(static_cast<std::size_t>(std::max(lseek(file.get(), 0, SEEK_END), off_t{0})));
+    if (pread(file.get(), bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size())) bytes.clear();
+  }
   seccomp_release(filter);
-  return loaded;
+  return bytes;
 }
 
 }  // namespace
 
-std::vector<std::string> shut_in(const SandboxLimits& limits, int input_fd,
-                                 const std::vector<std::filesystem::path>& readable) {
+Sandbox::Sandbox(const SandboxLimits& limits, const std::vector<std::filesystem::path>& readable)
+    : limits_(limits) {
+  std::vector<std::filesystem::path> paths = library_files();
+  paths.insert(paths.end(), readable.begin(), readable.end());
+  for (const std::filesystem::path& path : paths) {
+    Descriptor fd(open(path.c_str(), O_PATH | O_CLOEXEC));
+    if (fd) readable_.push_back(std::move(fd));
+  }
+  static_assert(sizeof(Instruction) == sizeof(sock_filter));
+  const std::vector<std::uint8_t> filter = compile_filter();
+  filter_.resize(filter.size() / sizeof(Instruction));
+  if (!filter.empty()) std::memcpy(filter_.data(), filter.data(), filter_.size() * sizeof(Instruction));
+}
+
+std::vector<std::string> Sandbox::enter() {
   std::vector<std::string> missing;
-  set_limits(limits);
+  set_limits(limits_);
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) missing.emplace_back("no_new_privs");
-  if (!restrict_files(input_fd, readable)) missing.emplace_back("Landlock (what files can be read)");
-  if (!filter_system_calls()) missing.emplace_back("seccomp (which system calls are allowed)");
+  ruleset_ = make_ruleset();
+  readable_.emplace_back(open("/proc/self", O_PATH | O_CLOEXEC));  // which is another place in each process
+  for (const Descriptor& each : readable_) {
+    if (ruleset_ && each) allow(ruleset_.get(), each.get(), kReadFile | kReadFolder);
+  }
+  readable_.clear();
+  std::size_t own = 0;
+  for (Instruction& each : filter_) {
+    if (each.code != (BPF_JMP | BPF_JEQ | BPF_K) || each.value != kOwnProcess) continue;
+    each.value = static_cast<std::uint32_t>(getpid());
+    ++own;
+  }
+  const sock_fprog program{static_cast<unsigned short>(filter_.size()),
+                           reinterpret_cast<sock_filter*>(filter_.data())};
+  if (own != 1 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) {
+    missing.emplace_back("seccomp (which system calls are allowed)");
+  }
   return missing;
+}
+
+std::vector<std::string> Sandbox::admit(int input_fd) {
+  const bool allowed = ruleset_ && (input_fd < 0 || allow(ruleset_.get(), input_fd, kReadFile));
+  const bool restricted = allowed && syscall(kRestrictSelf, ruleset_.get(), 0) == 0;
+  ruleset_.reset();
+  if (restricted) return {};
+  return {"Landlock (what files can be read)"};
 }
 
 }  // namespace reelfolio::stages

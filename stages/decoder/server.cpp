@@ -27,8 +27,11 @@ namespace reelfolio::stages {
 namespace {
 
 constexpr std::size_t kMostMissingBytes = 4096;
+/// Processes that wait for their input. Making one ahead takes a millisecond or two off the next input.
+constexpr std::size_t kMostWaiting = 2;
 
 /// The descriptors that come with a request for a process, in this order.
+/// The last stays with the server.
 enum Passed { kInput, kSocket, kMemory, kErrors, kEnd, kNumPassed };
 
 std::uint64_t shared_bytes(const DecoderLimits& limits) {
@@ -71,12 +74,22 @@ bool has_sanitizer() {
   return false;
 }
 
+SandboxLimits sandbox_limits(const DecoderLimits& limits) {
+  const double processors = std::max(1U, std::thread::hardware_concurrency());
+  // Decoders use several threads; the parent stops the clock that people set.
+  return {limits.memory_bytes, limits.time_s * processors + 60};
+}
+
 /// The process that forks the others. One thread; ends when its parent hangs up.
+///
+/// A child is
+///   waiting   forked and shut in but for the files, without any input; it receives the descriptors of one
+///   working   on that input, until it ends
 class Server {
  public:
-  Server(const DecodePlan& plan, const DecoderLimits& limits, std::vector<std::filesystem::path> readable,
-         int control)
-      : plan_(plan), limits_(limits), readable_(std::move(readable)), control_(control) {
+  Server(const DecodePlan& plan, const DecoderLimits& limits,
+         const std::vector<std::filesystem::path>& readable, int control)
+      : plan_(plan), limits_(limits), sandbox_(sandbox_limits(limits), readable), control_(control) {
     sigset_t children;
     sigemptyset(&children);
     sigaddset(&children, SIGCHLD);
@@ -87,28 +100,26 @@ class Server {
   void run() {
     report_missing();
     for (;;) {
-      std::vector<pollfd> waiting = {{control_, POLLIN, 0}, {signals_.get(), POLLIN, 0}};
+      std::vector<pollfd> events = {{control_, POLLIN, 0}, {signals_.get(), POLLIN, 0}};
       // No events asked for: only the hang-up of the parent's end shows.
-      for (const auto& [pid, end] : children_) waiting.push_back({end.get(), 0, 0});
-      if (poll(waiting.data(), waiting.size(), -1) < 0) continue;
+      for (const auto& [pid, end] : working_) events.push_back({end.get(), 0, 0});
+      // What is asked for goes first; there is time to fork ahead when nothing is.
+      const bool ahead = waiting_.size() < kMostWaiting && !cannot_fork_;
+      const int ready = poll(events.data(), events.size(), ahead ? 0 : -1);
+      if (ready == 0 && ahead) fork_ahead();
+      if (ready <= 0) continue;
       std::size_t next = 2;
-      for (auto& [pid, end] : children_) {
-        if (waiting[next++].revents == 0) continue;
+      for (auto& [pid, end] : working_) {
+        if (events[next++].revents == 0) continue;
         kill(pid, SIGKILL);
         end.reset();  // nobody listens
       }
-      if (waiting[1].revents != 0) reap();
-      if (waiting[0].revents != 0 && !start_one()) return;
+      if (events[1].revents != 0) reap();
+      if (events[0].revents != 0 && !start_one()) return;
     }
   }
 
  private:
-  SandboxLimits sandbox_limits() const {
-    const double processors = std::max(1U, std::thread::hardware_concurrency());
-    // Decoders use several threads; the parent stops the clock that people set.
-    return {limits_.memory_bytes, limits_.time_s * processors + 60};
-  }
-
   /// A child that does nothing tells what of the sandbox is to be had here.
   void report_missing() {
     auto [ours, theirs] = socket_pair();
@@ -117,7 +128,8 @@ class Server {
     if (pid == 0) {
       die_with(server);
       std::string text;
-      for (const std::string& part : shut_in(sandbox_limits(), -1, readable_)) text += part + "\n";
+      for (const std::string& part : sandbox_.enter()) text += part + "\n";
+      for (const std::string& part : sandbox_.admit(-1)) text += part + "\n";
       text.resize(std::min(text.size() + 1, kMostMissingBytes));
       send_message(theirs.get(), {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()});
       _exit(0);
@@ -132,36 +144,59 @@ class Server {
     send_message(control_, *text);
   }
 
+  /// One more waiting child; errno tells why there is none.
+  bool fork_ahead() {
+    auto [ours, theirs] = socket_pair();
+    const pid_t server = getpid();
+    const pid_t pid = fork();
+    if (pid == 0) {
+      ours.reset();
+      _exit(child(server, std::move(theirs)));
+    }
+    cannot_fork_ = pid < 0;
+    if (pid > 0) waiting_.emplace(pid, std::move(ours));
+    return pid > 0;
+  }
+
   /// False once the parent is gone.
   bool start_one() {
     std::vector<Descriptor> fds;
     if (!receive_message(control_, 1, &fds)) return false;
     if (fds.size() != kNumPassed) return true;
-    const pid_t server = getpid();
-    const pid_t pid = fork();
-    if (pid == 0) _exit(child(server, fds));
-    if (pid < 0) {
-      tell_end(fds[kEnd], {-1, errno});
+    for (;;) {
+      if (waiting_.empty() && !fork_ahead()) {
+        tell_end(fds[kEnd], {-1, errno});
+        return true;
+      }
+      const auto [pid, socket] = std::move(*waiting_.begin());
+      waiting_.erase(waiting_.begin());
+      int passed[kEnd];
+      std::transform(fds.begin(), fds.begin() + kEnd, passed, [](const Descriptor& fd) { return fd.get(); });
+      const std::uint8_t go = 1;
+      if (!send_message(socket.get(), {&go, 1}, passed)) continue;  // it was killed while it waited
+      working_.emplace(pid, std::move(fds[kEnd]));
       return true;
     }
-    children_.emplace(pid, std::move(fds[kEnd]));
-    return true;
   }
 
-  int child(pid_t server, std::vector<Descriptor>& fds) {
+  int child(pid_t server, Descriptor socket) {
     die_with(server);
     signals_.reset();
     close(control_);
-    children_.clear();
-    fds[kEnd].reset();
-    // The reports of sanitizers are for whoever runs the program.
-    if (!has_sanitizer()) dup2(fds[kErrors].get(), STDERR_FILENO);
-    fds[kErrors].reset();
+    waiting_.clear();
+    working_.clear();
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, nullptr);
     prctl(PR_SET_NAME, "decoder");
-    shut_in(sandbox_limits(), fds[kInput].get(), readable_);
+    sandbox_.enter();
+    std::vector<Descriptor> fds;
+    if (!receive_message(socket.get(), 1, &fds) || fds.size() != kEnd) return 0;  // not needed any more
+    socket.reset();
+    sandbox_.admit(fds[kInput].get());
+    // The reports of sanitizers are for whoever runs the program.
+    if (!has_sanitizer()) dup2(fds[kErrors].get(), STDERR_FILENO);
+    fds[kErrors].reset();
     const SharedMemory memory(std::move(fds[kMemory]), shared_bytes(limits_));
     return run_decoder_process(plan_, fds[kInput].get(), fds[kSocket].get(), memory);
   }
@@ -172,11 +207,13 @@ class Server {
     }
     int status = 0;
     for (pid_t pid = 0; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
-      const auto child = children_.find(pid);
-      if (child == children_.end()) continue;
+      waiting_.erase(pid);
+      const auto child = working_.find(pid);
+      if (child == working_.end()) continue;
       tell_end(child->second, {status, 0});
-      children_.erase(child);
+      working_.erase(child);
     }
+    cannot_fork_ = false;  // there is room for another process now
   }
 
   static void tell_end(const Descriptor& to, const ProcessEnd& end) {
@@ -185,14 +222,16 @@ class Server {
 
   const DecodePlan& plan_;
   const DecoderLimits& limits_;
-  std::vector<std::filesystem::path> readable_;
+  Sandbox sandbox_;
   int control_;
   Descriptor signals_;
-  std::map<pid_t, Descriptor> children_;  ///< with the socket that hears of their end
+  std::map<pid_t, Descriptor> waiting_;  ///< with the socket that brings the input
+  std::map<pid_t, Descriptor> working_;  ///< with the socket that hears of their end
+  bool cannot_fork_ = false;             ///< just now; asked again when a child has ended, or is needed
 };
 
 [[noreturn]] void serve(const DecodePlan& plan, const DecoderLimits& limits,
-                        std::vector<std::filesystem::path> readable, int control, pid_t parent) {
+                        const std::vector<std::filesystem::path>& readable, int control, pid_t parent) {
   die_with(parent);
   // Signals of the terminal go to all of a job; the parent decides what they mean.
   for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE, SIGXFSZ}) std::signal(signal, SIG_IGN);
@@ -200,7 +239,7 @@ class Server {
   prctl(PR_SET_NAME, "decoder-server");
   control = close_all_but(control);
   try {
-    Server(plan, limits, std::move(readable), control).run();
+    Server(plan, limits, readable, control).run();
   } catch (const std::exception&) {
     _exit(kExitInternal);
   }
@@ -217,13 +256,13 @@ std::array<Descriptor, 2> pipe_that_does_not_block() {
 }  // namespace
 
 DecoderServer::DecoderServer(const DecodePlan& plan, const DecoderLimits& limits,
-                             std::vector<std::filesystem::path> readable)
+                             const std::vector<std::filesystem::path>& readable)
     : plan_(plan), limits_(limits) {
   auto [ours, theirs] = socket_pair();
   const pid_t parent = getpid();
   pid_ = fork();
   if (pid_ < 0) throw std::system_error(errno, std::generic_category(), "fork");
-  if (pid_ == 0) serve(plan, limits, std::move(readable), theirs.get(), parent);
+  if (pid_ == 0) serve(plan, limits, readable, theirs.get(), parent);
   theirs.reset();
   control_ = std::move(ours);
   const auto missing = receive_message(control_.get(), kMostMissingBytes);

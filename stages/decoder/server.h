@@ -28,7 +28,8 @@ struct ProcessEnd {
   std::int32_t errno_value = 0;
 };
 
-/// Starts decoder processes, one for each input, each shut in (sandbox.h) and gone with its input.
+/// Starts decoder processes, one for each input, each shut in (sandbox.h) and gone with its input. Some are
+/// made ahead, while earlier inputs are decoded; they have seen none.
 ///
 /// They are forked by a process that is itself forked here, while this one is still small: it has the
 /// stages, but no model, no threads and no open files. It ends with this process, and its
@@ -41,7 +42,7 @@ class DecoderServer {
   /// `plan`, whose transforms the children use as they are now. `readable`: files that transforms
   /// open beside the input. Throws std::system_error if the system refuses another process.
   DecoderServer(const DecodePlan& plan, const DecoderLimits& limits,
-                std::vector<std::filesystem::path> readable = {});
+                const std::vector<std::filesystem::path>& readable = {});
   /// Ends it and its children.
   ~DecoderServer();
   DecoderServer(const DecoderServer&) = delete;

@@ -9,6 +9,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <map>
 #include <sstream>
@@ -275,6 +276,17 @@ bool is_alive(pid_t pid) {
   return (file >> number >> name >> state) && state != "Z" && state != "X";
 }
 
+std::vector<pid_t> children_of(pid_t parent) {
+  std::vector<pid_t> children;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+    std::ifstream file(entry.path() / "stat");
+    pid_t pid = 0, its_parent = 0;
+    std::string name, state;
+    if (file >> pid >> name >> state >> its_parent && its_parent == parent) children.push_back(pid);
+  }
+  return children;
+}
+
 bool ends_soon(pid_t pid) {
   for (int i = 0; i < 1000 && is_alive(pid); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
   return !is_alive(pid);
@@ -410,6 +422,22 @@ TEST_CASE("isolation: an input is the file that was looked at, even once its nam
   isolation.decoder.decode(input, log);
   CHECK(log.emissions == 2);
   CHECK(log.codes.empty());
+}
+
+TEST_CASE("isolation: processes are made ahead, and that one is killed while it waits costs nothing") {
+  Isolation isolation;
+  std::vector<pid_t> waiting;
+  for (int i = 0; i < 500 && waiting.size() < 2; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    waiting.clear();
+    for (const pid_t server : children_of(getpid())) {
+      for (const pid_t decoder : children_of(server)) waiting.push_back(decoder);
+    }
+  }
+  CHECK(waiting.size() == 2);
+  for (const pid_t pid : waiting) kill(pid, SIGKILL);
+  for (int i = 0; i < 5; ++i) CHECK(isolation.run("page\n").codes.empty());
+  for (const pid_t pid : waiting) CHECK(ends_soon(pid));
 }
 
 TEST_CASE("isolation: a killed parent leaves no process behind") {
