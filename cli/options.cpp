@@ -61,7 +61,8 @@ Examples:
 
 While a run goes on its lines stand in PATH.partial; PATH appears when it is complete. PATH.ledger
 remembers what was done: the same command again does what is new or has changed, also after a kill or a power
-cut. PATH.run.json tells how long the run took, and with what. An output to stdout is not remembered.
+cut. PATH.media keeps pictures and sounds for changed questions (limits.media_cache), and may be deleted at any
+time. PATH.run.json tells how long the run took, and with what. An output to stdout is not remembered.
 
 Exit codes: 0 done, 2 bad flag or graph, 3 some inputs failed (each has an error record), 4 the model
 cannot be loaded, 5 the output cannot be written (quietly where the reader of a pipe has gone), 11 another

@@ -20,6 +20,11 @@ class ItemError : public std::runtime_error {
   std::string code_;
 };
 
+/// Code of an input that is written to while it is looked at or decoded.
+constexpr const char* kInputChanged = "input.changed";
+/// Code of an input that needs more memory than it may have, or than there is.
+constexpr const char* kMemoryLimit = "memory.limit";
+
 /// A stage parameter whose value cannot work. The graph turns it into a ConfigError
 /// with the line and column of that parameter.
 class ParamError : public std::runtime_error {

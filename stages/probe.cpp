@@ -144,7 +144,7 @@ Scan scan(ByteSource& source, const std::function<bool()>& stopped) {
     throw ItemError("input.unreadable", "cannot be read: " + system_message(source.error()));
   }
   if (total != source.size() || source.changed()) {
-    throw ItemError("input.changed",
+    throw ItemError(kInputChanged,
                     "changed while it was read (" + std::to_string(source.size()) + " bytes when opened)");
   }
   result.sha256 = sha256.hex();

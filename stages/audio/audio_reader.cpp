@@ -54,7 +54,8 @@ void AudioReader::open() {
   format_ = libav::open_format(*input_, status);
   if (input_->interrupted()) throw Interrupted{};
   if (status < 0) {
-    throw ItemError("audio.unreadable", "cannot open as a sound or video: " + libav::error_text(status));
+    throw ItemError(libav::error_code(status, "audio.unreadable"),
+                    "cannot open as a sound or video: " + libav::error_text(status));
   }
   stream_ = choose_track(*format_, options_.track);
   if (stream_ == nullptr) {
@@ -137,7 +138,7 @@ void AudioReader::feed() {
 }
 
 bool AudioReader::decode() {
-  int drain_errors = 0;
+  int errors = 0;  // since the last packet
   while (true) {
     if (input_->interrupted()) throw Interrupted{};
     const int status = avcodec_receive_frame(codec_.get(), frame_.get());
@@ -150,17 +151,18 @@ bool AudioReader::decode() {
     if (status == AVERROR_EOF) return false;
     if (status != AVERROR(EAGAIN)) {
       note_damage(status);
-      if (input_ended_ && ++drain_errors > libav::kMaxDrainErrors) return false;
+      if (++errors > libav::kMaxDrainErrors) return false;
       continue;
     }
     if (input_ended_) return false;
     feed();
+    if (!input_ended_) errors = 0;
   }
 }
 
 void AudioReader::note_damage(int code) {
   // A broadcast that is joined halfway begins with packets that cannot be decoded; that is no damage.
-  if (seen_frame_) damage_.add(code, end_s());
+  if (seen_frame_ || code == AVERROR(ENOMEM)) damage_.add(code, end_s());
 }
 
 std::int64_t AudioReader::output_end() const {
@@ -275,6 +277,8 @@ std::vector<ItemError> AudioReader::take_problems() {
   std::vector<ItemError> problems;
   if (stream_ == nullptr) return problems;
   std::optional<double> cut_s;
+  if (at_end_ && !seen_frame_ && read_error_ == AVERROR(ENOMEM))
+    problems.emplace_back(kMemoryLimit, read_error_text_);
   if (at_end_ && seen_frame_ && !std::exchange(end_reported_, true)) {
     std::string why;
     const std::optional<double> declared_s = declared_end_s();
@@ -289,11 +293,11 @@ std::vector<ItemError> AudioReader::take_problems() {
     }
     if (!why.empty()) {
       cut_s = end_s();
-      problems.emplace_back("audio.truncated", "the sound ends at " + libav::time_text(*cut_s) + ": " + why);
+      problems.emplace_back(libav::error_code(read_error_, "audio.truncated"),
+                            "the sound ends at " + libav::time_text(*cut_s) + ": " + why);
     }
   }
-  const std::string damage = damage_.text("packet", "packets", cut_s);
-  if (!damage.empty()) problems.emplace_back("audio.corrupt", damage);
+  damage_.report("audio.corrupt", "packet", "packets", cut_s, problems);
   if (not_finite_ > 0) {
     problems.emplace_back("audio.corrupt", std::to_string(not_finite_) +
                                                (not_finite_ == 1 ? " sample is" : " samples are") +

@@ -20,6 +20,7 @@ struct ClipSettings {
   double min_clip_s = 10;
   double max_clip_s = 30;
   double max_heard_s = 60;
+  double max_duration_s = 24 * 3600.0;
   TrackChoice track;
 };
 
@@ -82,7 +83,11 @@ class SplitAudioWorker final : public Transform::Worker {
       clips.clear();
     };
     cutter_.begin(0);
-    while (reader_->next(piece_)) {
+    const std::int64_t most = sample_at(settings_.max_duration_s);
+    bool too_long = false;
+    while (!too_long && reader_->next(piece_)) {
+      too_long = reader_->position() > most;
+      if (too_long) piece_.resize(piece_.size() - static_cast<std::size_t>(reader_->position() - most));
       cutter_.add(piece_, clips);
       emit_clips();
       if (length_s > 0) {
@@ -93,11 +98,18 @@ class SplitAudioWorker final : public Transform::Worker {
     emit_clips();
     const std::vector<ItemError> problems = reader_->take_problems();
     if (index == 0) {
-      throw ItemError("audio.no_samples",
+      const bool lacked = !problems.empty() && problems.front().code() == kMemoryLimit;
+      throw ItemError(lacked ? kMemoryLimit : "audio.no_samples",
                       problems.empty() ? "no sound can be decoded"
                                        : "no sound can be decoded: " + std::string(problems.front().what()));
     }
     for (const ItemError& problem : problems) out.error(problem, nullptr);
+    if (too_long) {
+      out.error(
+          ItemError("audio.duration_limit", "is longer than " + milliseconds_text(settings_.max_duration_s) +
+                                                " s; the rest is left out (max_duration)"),
+          nullptr);
+    }
   }
 
   void emit_unit(const Item& item, int index, double start_s, double end_s, Sound sound, Emitter& out) const {
@@ -249,6 +261,8 @@ StageType split_audio_type() {
                30.0),
       duration("max_heard", "scenes with frames: how much of their sound goes with them, from the start on",
                60.0, 1.0, 3600.0),
+      duration("max_duration", "length of one file that is cut into clips; the rest is left out and reported",
+               24 * 3600.0, 0.1, 30 * 24 * 3600.0),
   };
   for (ParamSpec& spec : track_params()) type.params.push_back(std::move(spec));
   type.make_transform = [](const Params& params, const StageContext& context) -> std::unique_ptr<Transform> {
@@ -257,6 +271,7 @@ StageType split_audio_type() {
     settings.max_clip_s = params.number("max_clip");
     settings.min_clip_s = params.number("min_clip");
     settings.max_heard_s = params.number("max_heard");
+    settings.max_duration_s = params.number("max_duration");
     settings.track = track_choice_of(params);
     if (settings.min_clip_s > settings.max_clip_s)
       throw ParamError("min_clip", "must not be more than max_clip");

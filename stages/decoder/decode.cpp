@@ -1,7 +1,12 @@
 #include "stages/decoder/decode.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
+#include <filesystem>
 #include <new>
+#include <optional>
+#include <string>
 #include <utility>
 
 #include "stages/probe.h"
@@ -55,11 +60,42 @@ InputFile InputDecoder::probe(const std::filesystem::path& path, const std::stri
   return probe_input(path, name, stopped);
 }
 
+namespace {
+
+/// What shows that a file is written to; absent: there is no such file (any more).
+struct FileState {
+  std::uint64_t size = 0;
+  timespec modified{};
+  static std::optional<FileState> of(const std::filesystem::path& path) {
+    struct stat status {};
+    if (stat(path.c_str(), &status) != 0) return std::nullopt;
+    return FileState{static_cast<std::uint64_t>(status.st_size), status.st_mtim};
+  }
+  bool operator==(const FileState& other) const {
+    return size == other.size && modified.tv_sec == other.modified.tv_sec &&
+           modified.tv_nsec == other.modified.tv_nsec;
+  }
+};
+
+}  // namespace
+
 void InputDecoder::decode(const std::shared_ptr<const InputFile>& input, DecodeEvents& events) {
   input_ = input;
+  const std::optional<FileState> before = FileState::of(input->path);
   try {
-    offer(DecodePlan::kInputs, Item{input, nullptr, {}}, events);
-    end_input(events);
+    if (before && before->size != input->size_bytes) {
+      events.failed(DecodePlan::kInputs, nullptr, kInputChanged,
+                    "has " + std::to_string(before->size) + " bytes, and had " +
+                        std::to_string(input->size_bytes) + " when it was looked at");
+    } else {
+      offer(DecodePlan::kInputs, Item{input, nullptr, {}}, events);
+      end_input(events);
+      const std::optional<FileState> after = FileState::of(input->path);
+      // A file that is gone by name is open still, or was read to its end.
+      if (before && after && !(*after == *before)) {
+        events.failed(DecodePlan::kInputs, nullptr, kInputChanged, "changed while it was decoded");
+      }
+    }
   } catch (const Cancelled&) {
     // Workers that were left in the middle of something are not used again.
     for (auto& worker : workers_) worker.reset();

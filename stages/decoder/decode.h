@@ -101,8 +101,6 @@ class TimedStage {
 
 /// Something broke that is no input's fault as far as can be told; also the code of its record.
 constexpr const char* kInternalError = "internal.error";
-/// An input needs more memory than it may have, or than there is.
-constexpr const char* kMemoryLimit = "memory.limit";
 
 /// What one decoder thread does with an input. Not thread-safe.
 class DecoderThread {

@@ -126,6 +126,11 @@ void IsolatedDecoder::decode(const std::shared_ptr<const InputFile>& input, Deco
     }
     path_ = input->path;
   }
+  // Between the hash and now; what happens from now on, the process sees.
+  if (source_->changed()) {
+    events.failed(DecodePlan::kInputs, nullptr, kInputChanged, "changed before it was decoded");
+    return;
+  }
   if (!process_) start();
   DecodeRequest request;
   request.kind = DecodeRequest::Kind::decode;

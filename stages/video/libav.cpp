@@ -74,15 +74,26 @@ std::string time_text(double seconds) {
 }
 
 void Damage::add(int code, double time_s) {
-  if (count_++ > 0) return;
-  first_s_ = time_s;
-  first_text_ = error_text(code);
+  Kind& kind = code == AVERROR(ENOMEM) ? lacked_ : broken_;
+  if (kind.count++ > 0) return;
+  kind.first_s = time_s;
+  kind.first_text = error_text(code);
 }
 
-std::string Damage::text(const char* one, const char* many, std::optional<double> cut_s) const {
-  if (count_ == 0 || (cut_s && first_s_ > *cut_s - 1)) return {};
-  return std::to_string(count_) + " " + (count_ == 1 ? one : many) +
-         " could not be decoded properly, the first near " + time_text(first_s_) + ": " + first_text_;
+std::string Damage::Kind::text(const char* one, const char* many) const {
+  return std::to_string(count) + " " + (count == 1 ? one : many) +
+         " could not be decoded properly, the first near " + time_text(first_s) + ": " + first_text;
+}
+
+void Damage::report(const char* code, const char* one, const char* many, std::optional<double> cut_s,
+                    std::vector<ItemError>& problems) const {
+  if (lacked_.count > 0) problems.emplace_back(kMemoryLimit, lacked_.text(one, many));
+  if (broken_.count > 0 && !(cut_s && broken_.first_s > *cut_s - 1))
+    problems.emplace_back(code, broken_.text(one, many));
+}
+
+const char* error_code(int code, const char* usual) {
+  return code == AVERROR(ENOMEM) ? kMemoryLimit : usual;
 }
 
 std::string error_text(int code) {
@@ -185,7 +196,8 @@ CodecPtr open_decoder(const AVStream& stream, const char* unsupported,
   configure(*codec);
   if (status >= 0) status = avcodec_open2(codec.get(), decoder, nullptr);
   if (status < 0) {
-    throw ItemError(unsupported, std::string("cannot decode ") + decoder->name + ": " + error_text(status));
+    throw ItemError(error_code(status, unsupported),
+                    std::string("cannot decode ") + decoder->name + ": " + error_text(status));
   }
   return codec;
 }

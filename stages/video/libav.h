@@ -15,6 +15,9 @@ extern "C" {
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
+
+#include "stages/error.h"
 
 /// What FFmpeg's C interface needs to be held safely: owners, errors as text, one file as input.
 namespace reelfolio::stages::libav {
@@ -62,23 +65,35 @@ void silence_log();
 std::string error_text(int code);
 void forget_messages();
 
+/// memory.limit where FFmpeg had no memory, else `usual`.
+const char* error_code(int code, const char* usual);
+
 /// "1.500 s", for messages.
 std::string time_text(double seconds);
 
-/// Packets and frames that could not be decoded properly: how many, and where and why the first.
+/// Packets and frames that could not be decoded properly: how many, and where and why the first. Those for
+/// which there was no memory count apart, as they are no fault of the file's.
 class Damage {
  public:
   /// `code` is FFmpeg's; its text is taken now.
   void add(int code, double time_s);
-  void reset() { count_ = 0; }
-  /// "3 packets could not be decoded properly, the first near 1.500 s: ..."; empty if there were none.
-  /// `cut_s`: the file is truncated there, which is said already, and its last packet is half a packet.
-  std::string text(const char* one, const char* many, std::optional<double> cut_s) const;
+  void reset() { *this = {}; }
+  bool lacked_memory() const { return lacked_.count > 0; }
+  /// Adds memory.limit, or an error of this code: "3 packets could not be decoded properly, the first near
+  /// 1.500 s: ...". `cut_s`: the file is truncated there, which is said already, and its last packet is half
+  /// a packet.
+  void report(const char* code, const char* one, const char* many, std::optional<double> cut_s,
+              std::vector<ItemError>& problems) const;
 
  private:
-  std::int64_t count_ = 0;
-  double first_s_ = 0;
-  std::string first_text_;
+  struct Kind {
+    std::int64_t count = 0;
+    double first_s = 0;
+    std::string first_text{};
+    std::string text(const char* one, const char* many) const;
+  };
+  Kind broken_;
+  Kind lacked_;
 };
 
 /// Reads one file, no further than its size when it was opened, so that a file that grows meanwhile

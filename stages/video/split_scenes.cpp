@@ -78,9 +78,11 @@ class SplitScenesWorker : public Transform::Worker {
     }
     const std::vector<ItemError> problems = reader.problems();
     if (!any) {
-      throw ItemError("video.no_frames", problems.empty() ? "no frame of the video can be decoded"
-                                                          : "no frame of the video can be decoded: " +
-                                                                std::string(problems.front().what()));
+      const bool lacked = !problems.empty() && problems.front().code() == kMemoryLimit;
+      throw ItemError(lacked ? kMemoryLimit : "video.no_frames",
+                      problems.empty()
+                          ? "no frame of the video can be decoded"
+                          : "no frame of the video can be decoded: " + std::string(problems.front().what()));
     }
     detector->finish(end_s, cuts);
     emit_scenes();

@@ -66,7 +66,10 @@ void VideoReader::open() {
   int status = 0;
   format_ = libav::open_format(*input_, status);
   if (input_->interrupted()) throw Interrupted{};
-  if (status < 0) throw ItemError("video.unreadable", "cannot open as a video: " + libav::error_text(status));
+  if (status < 0) {
+    throw ItemError(libav::error_code(status, "video.unreadable"),
+                    "cannot open as a video: " + libav::error_text(status));
+  }
   packet_ = libav::make_packet();
   choose_stream();
   codec_ = libav::open_decoder(*stream_, "video.unsupported", [this](AVCodecContext& codec) {
@@ -121,7 +124,7 @@ double VideoReader::seconds(std::int64_t timestamp) const {
 
 void VideoReader::note_damage(int code) {
   // A broadcast that is joined halfway begins with packets that cannot be decoded; that is no damage.
-  if (seen_frame_) damage_.add(code, last_time_s_.value_or(0));
+  if (seen_frame_ || code == AVERROR(ENOMEM)) damage_.add(code, last_time_s_.value_or(0));
 }
 
 void VideoReader::feed() {
@@ -160,7 +163,7 @@ void VideoReader::feed() {
 
 bool VideoReader::decode(TimedFrame& out) {
   out.frame = libav::make_frame();
-  int drain_errors = 0;
+  int errors = 0;  // since the last packet
   while (true) {
     if (input_->interrupted()) throw Interrupted{};
     const int status = avcodec_receive_frame(codec_.get(), out.frame.get());
@@ -174,11 +177,12 @@ bool VideoReader::decode(TimedFrame& out) {
     if (status == AVERROR_EOF) break;
     if (status != AVERROR(EAGAIN)) {
       note_damage(status);
-      if (input_ended_ && ++drain_errors > libav::kMaxDrainErrors) break;
+      if (++errors > libav::kMaxDrainErrors) break;
       continue;
     }
     if (input_ended_) break;
     feed();
+    if (!input_ended_) errors = 0;
   }
   out.frame.reset();
   at_end_ = true;
@@ -351,6 +355,8 @@ void VideoReader::score_frame(int longer_side, BgrFrame& out) {
 std::vector<ItemError> VideoReader::problems() const {
   std::vector<ItemError> problems;
   std::optional<double> cut_s;
+  if (at_end_ && !seen_frame_ && read_error_ == AVERROR(ENOMEM))
+    problems.emplace_back(kMemoryLimit, read_error_text_);
   if (from_start_ && at_end_ && seen_frame_) {
     std::string why;
     const bool declared = format_->duration != AV_NOPTS_VALUE &&
@@ -366,11 +372,11 @@ std::vector<ItemError> VideoReader::problems() const {
     }
     if (!why.empty()) {
       cut_s = video_end_s_;
-      problems.emplace_back("video.truncated", "the video ends at " + libav::time_text(*cut_s) + ": " + why);
+      problems.emplace_back(libav::error_code(read_error_, "video.truncated"),
+                            "the video ends at " + libav::time_text(*cut_s) + ": " + why);
     }
   }
-  const std::string damage = damage_.text("packet or frame", "packets or frames", cut_s);
-  if (!damage.empty()) problems.emplace_back("video.corrupt", damage);
+  damage_.report("video.corrupt", "packet or frame", "packets or frames", cut_s, problems);
   return problems;
 }
 

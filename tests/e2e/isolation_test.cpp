@@ -63,3 +63,27 @@ TEST_CASE("isolation: an input over its memory limit fails alone") {
   CHECK(lines[0]["errors"][0]["stage"] == "pages");
   CHECK(lines[2]["status"] == "ok");
 }
+
+TEST_CASE("isolation: a video over its memory limit says so, whatever FFmpeg makes of it") {
+#if defined(__SANITIZE_ADDRESS__)
+  return;  // address space cannot be limited there
+#endif
+  const TempFolder folder;
+  const std::string graph =
+      folder.write("graph.yaml", std::string(kDecodingGraph) + "limits: {input_memory: 64MiB}\n");
+  // One frame takes 72 MB as it is. Nothing of it is on the disk.
+  const std::filesystem::path large =
+      folder.write("a-large.y4m", "YUV4MPEG2 W8000 H6000 F25:1 Ip A1:1 C420jpeg\nFRAME\n");
+  std::filesystem::resize_file(large,
+                               std::filesystem::file_size(large) + std::uintmax_t{8000} * 6000 * 3 / 2);
+  const std::string small = folder.write("b-small.pdf", square_page(72));
+  const Outcome outcome = run_quietly(graph, {large.string(), small});
+  CHECK(outcome.status == 3);
+  const auto lines = json_lines(outcome.out);
+  REQUIRE(lines.size() == 3);
+  CHECK(lines[0]["media"] == "video");
+  CHECK(lines[0]["status"] == "failed");
+  REQUIRE(lines[0]["errors"].size() >= 1);
+  CHECK(lines[0]["errors"][0]["code"] == "memory.limit");
+  CHECK(lines[2]["status"] == "ok");
+}

@@ -424,6 +424,47 @@ TEST_CASE("isolation: an input is the file that was looked at, even once its nam
   CHECK(log.codes.empty());
 }
 
+TEST_CASE(
+    "isolation: an input that is written to before or while it is decoded is told, with what came of it") {
+  struct Appending : Log {
+    void emitted(int stage, Item item, bool is_new) override {
+      std::ofstream(path, std::ios::app) << "more\n";
+      Log::emitted(stage, std::move(item), is_new);
+    }
+    std::filesystem::path path;
+  };
+  Isolation isolation;
+  const auto input = isolation.input("page\npage\n");
+  Appending log;
+  log.path = input->path;
+  isolation.decoder.decode(input, log);
+  CHECK(log.emissions == 4);
+  CHECK(log.codes == std::vector<std::string>{"input.changed"});
+
+  // In this process, where the file is told by its size alone until then.
+  StageTimer timer([] { return 0.0; }, isolation.plan.stages.size());
+  InputDecoder direct(isolation.plan, timer);
+  const auto second = isolation.input("page\n");
+  Appending changed;
+  changed.path = second->path;
+  direct.decode(second, changed);
+  CHECK(changed.emissions == 2);
+  CHECK(changed.codes == std::vector<std::string>{"input.changed"});
+  Log longer;
+  direct.decode(second, longer);
+  CHECK(longer.emissions == 0);
+  CHECK(longer.codes == std::vector<std::string>{"input.changed"});
+
+  // As long as before, between the hash and decoding. Clocks of file systems tick every few milliseconds.
+  const auto third = isolation.input("page\n");
+  std::this_thread::sleep_for(std::chrono::milliseconds(30));
+  std::ofstream(third->path) << "PAGE\n";
+  Log rewritten;
+  isolation.decoder.decode(third, rewritten);
+  CHECK(rewritten.emissions == 0);
+  CHECK(rewritten.codes == std::vector<std::string>{"input.changed"});
+}
+
 TEST_CASE("isolation: processes are made ahead, and that one is killed while it waits costs nothing") {
   Isolation isolation;
   std::vector<pid_t> waiting;

@@ -128,6 +128,21 @@ TEST_CASE("split_audio: through edit lists and delays a chirp is in the clip of 
   }
 }
 
+TEST_CASE("split_audio: a sound over its limit has clips up to there and an error") {
+  const MediaFolder folder;
+  test::SoundFileSpec spec;
+  spec.container = "wav";
+  spec.tracks = {speech_like(40, 1)};
+  test::make_sound_file(folder.path("long.wav"), spec);
+  const Collector out = run_stage(split_audio_type(), folder.path("long.wav"),
+                                  {{"max_duration", 25.0}, {"max_clip", 10.0}, {"min_clip", 5.0}});
+  REQUIRE_FALSE(out.items.empty());
+  CHECK(out.items.back().unit->end_s == Approx(25));
+  REQUIRE(out.errors.size() == 1);
+  CHECK(out.errors[0].first == "audio.duration_limit");
+  CHECK(run_stage(split_audio_type(), folder.path("long.wav"), {{"max_duration", 41.0}}).errors.empty());
+}
+
 TEST_CASE("split_audio: a video without sound gives one clip that says so") {
   const MediaFolder folder;
   test::SoundFileSpec spec;
