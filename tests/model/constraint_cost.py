@@ -6,7 +6,8 @@
 Frames: three questions whose answers are among a few texts (`choices`, as types). Pages (--pages): invoices as JSON (`extract`, with
 `constrain` and without). Of each repetition every arm is run once: free, held, and one that stops after a token, whose processor time
 (pictures, prompts, loading) is taken off the others'. Speed is generated tokens by what is left. Prints scores, speeds and the median
-of the repetitions' ratios; fails if held answers score lower than free ones, or if the median ratio is below 0.95.
+of the repetitions' ratios; fails if held answers score lower than free ones, or if that median is below 0.95 (pages: the answers of
+frames are too short to time).
 Needs a Python with numpy and Pillow, and the fonts that samples/training/README.md names; exits with 77 (skipped) without them.
 """
 import argparse
@@ -142,12 +143,16 @@ def main():
                 print(json.dumps({"repeat": repeat, "arm": arm, "right": right, "of": of, "tokens": tokens, "tok_s": round(speed[arm], 1),
                                   "forced": engine["forced_tokens"], "mask_s": round(engine["mask_s"], 4)}), flush=True)
             ratios.append(speed["held"] / speed["free"])
-    ratio = statistics.median(ratios)
     for arm in ("free", "held"):
         print(f"{arm}: {100 * scores[arm]:.1f} % right, {statistics.median(speeds[arm]):.1f} tokens per processor second")
+    if scores["held"] < scores["free"]:
+        sys.exit("held answers are worse")
+    if not args.pages:
+        return  # answers of a word are too short to time
+    ratio = statistics.median(ratios)
     print(f"held / free: median {ratio:.3f} of {', '.join(f'{r:.3f}' for r in ratios)}")
-    if scores["held"] < scores["free"] or ratio < 0.95:
-        sys.exit("held answers are worse or too slow")
+    if ratio < 0.95:
+        sys.exit("held answers are too slow")
 
 
 if __name__ == "__main__":
