@@ -29,7 +29,7 @@ constexpr std::size_t kTileBytes = kTileRows * kTileInputs;
 /// bf16 layout: blocks of kTileRows rows, in which the pairs of consecutive inputs of all rows follow
 /// each other: element (k / 2) * 128 + n * 2 + k % 2 of the block. Inputs are filled up with zeros to a
 /// multiple of kBf16Inputs, which makes it the layout that oneDNN calls BA16a64b2a.
-constexpr std::size_t kBf16Inputs = 16;
+constexpr std::size_t kBf16Inputs = 32;
 
 struct PackedShape {
   Format format = Format::int8;

@@ -1,11 +1,15 @@
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "engine/ops/clipped_linear.h"
 #include "engine/ops/matmul.h"
+#include "engine/quant/packed_matrix.h"
+#include "oneapi/dnnl/dnnl.hpp"
 #include "tests/support/catch.h"
 
 namespace {
@@ -132,6 +136,56 @@ TEST_CASE("linear: bf16 and f16 weights are taken as they are, at any alignment"
   ops::Linear(std::as_bytes(std::span(halves)), DType::f16, out, in, ops::WeightType::f32)
       .apply(from, sums.view());
   CHECK(worst_error(from, std::vector<float>(out * in, 0.5F), sums.view(), false) < 1e-5);
+}
+
+TEST_CASE("linear: packed bf16 weights give the products of the weights they were packed from") {
+  for (const auto& [out, in] :
+       {std::pair<std::size_t, std::size_t>{1, 1}, {7, 19}, {64, 32}, {130, 257}, {96, 640}}) {
+    const auto w = numbers(out * in, 12);
+    quant::PackedBuffer packed =
+        quant::pack_matrix({quant::Format::bf16, out, in}, [&, in = in](std::size_t n, std::span<float> row) {
+          std::copy_n(w.begin() + static_cast<std::ptrdiff_t>(n * in), in, row.begin());
+        });
+    std::vector<float> row(in);
+    quant::unpack_row(packed.view(), out - 1, row);
+    for (std::size_t k = 0; k < in; ++k) CHECK(row[k] == rounded(w[(out - 1) * in + k]));
+    const ops::Linear linear(packed.view(), nullptr);
+    CHECK(linear.packed() == nullptr);  // no integers
+    CHECK(linear.memory_bytes() >= out * in * 2);
+    for (const std::size_t rows : {1, 2, 6, 19, 70}) {
+      const auto x = numbers(rows * in, 13);
+      MatrixBuffer y(rows, out);
+      linear.apply(ConstMatrix(x.data(), rows, in), y.view());
+      INFO(out << " x " << in << ", rows " << rows);
+      CHECK(worst_error(ConstMatrix(x.data(), rows, in), w, y.view(), true) <=
+            static_cast<double>(in + 1) * 0x1p-24 + 1e-7);
+    }
+  }
+}
+
+TEST_CASE("linear: the packed bf16 layout is the one that oneDNN knows by name") {
+  const std::size_t out = 130;
+  const std::size_t in = 100;
+  const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
+  dnnl::stream stream(engine);
+  const auto dims =
+      dnnl::memory::dims{static_cast<dnnl::memory::dim>(in), static_cast<dnnl::memory::dim>(out)};
+  const dnnl::memory::desc plain(dims, dnnl::memory::data_type::bf16, dnnl::memory::dims{1, dims[0]});
+  const dnnl::memory::desc blocked(dims, dnnl::memory::data_type::bf16, dnnl::memory::format_tag::BA16a64b2a);
+  std::vector<float> w = numbers(out * in, 14);
+  std::vector<std::uint16_t> halves;
+  for (const float value : w) halves.push_back(f32_to_bf16(value));
+  const quant::PackedBuffer packed =
+      quant::pack_matrix({quant::Format::bf16, out, in}, [&](std::size_t n, std::span<float> row) {
+        std::copy_n(w.begin() + static_cast<std::ptrdiff_t>(n * in), in, row.begin());
+      });
+  REQUIRE(packed.bytes().size() == blocked.get_size());
+  std::vector<std::byte> expected(blocked.get_size());
+  dnnl::memory from(plain, engine, halves.data());
+  dnnl::memory to(blocked, engine, expected.data());
+  dnnl::reorder(from, to).execute(stream, from, to);
+  stream.wait();
+  CHECK(std::equal(expected.begin(), expected.end(), packed.bytes().begin()));
 }
 
 TEST_CASE("clipped linear: clamps before and after") {
