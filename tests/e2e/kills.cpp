@@ -48,7 +48,7 @@ class Batch {
   }
   void forget() const {
     for (const auto& entry : std::filesystem::directory_iterator(folder_ / "")) {
-      if (entry.path() != graph_) std::filesystem::remove(entry.path());
+      if (entry.path() != graph_) std::filesystem::remove_all(entry.path());
     }
   }
 

@@ -52,7 +52,7 @@ void write_films(const std::filesystem::path& folder) {
 void write_sounds(const std::filesystem::path& folder) {
   for (const auto& [name, container, codec, rate] : {std::tuple{"sound.wav", "wav", "pcm_s16le", 16000},
                                                      {"sound.flac", "flac", "flac", 44100},
-                                                     {"sound.mp2", "mp2", "mp2", 32000},
+                                                     {"sound.ogg", "ogg", "libopus", 48000},
                                                      {"sound.m4a", "mp4", "aac", 48000}}) {
     test::SoundFileSpec spec;
     spec.container = container;
