@@ -179,7 +179,10 @@ class SampleFramesWorker : public Transform::Worker {
       picture.time_s = after_s;
       pictures.push_back(std::move(picture));
     }
-    if (pictures.empty()) throw ItemError("video.no_frames", "no frame of the scene can be decoded");
+    if (pictures.empty()) {
+      throw ItemError(reader_->lacks_memory() ? kMemoryLimit : "video.no_frames",
+                      "no frame of the scene can be decoded");
+    }
     out.emit(Item{item.input, item.unit, std::move(pictures)});
   }
 

@@ -6,6 +6,8 @@
 
 extern "C" {
 #include <libavutil/display.h>
+#include <libavutil/imgutils.h>
+#include <libavutil/mem.h>
 }
 
 namespace reelfolio::stages {
@@ -352,11 +354,22 @@ void VideoReader::score_frame(int longer_side, BgrFrame& out) {
   scorer_.score(*current_.frame, orientation(), *score_size_, out);
 }
 
+bool VideoReader::lacks_memory() const {
+  if (read_error_ == AVERROR(ENOMEM) || damage_.lacked_memory()) return true;
+  const AVCodecParameters& stream = *stream_->codecpar;
+  const int bytes =
+      av_image_get_buffer_size(static_cast<AVPixelFormat>(stream.format), stream.width, stream.height, 1);
+  if (bytes <= 0) return false;
+  void* memory = av_malloc(static_cast<std::size_t>(bytes));
+  av_free(memory);
+  return memory == nullptr;
+}
+
 std::vector<ItemError> VideoReader::problems() const {
   std::vector<ItemError> problems;
   std::optional<double> cut_s;
-  if (at_end_ && !seen_frame_ && read_error_ == AVERROR(ENOMEM))
-    problems.emplace_back(kMemoryLimit, read_error_text_);
+  if (at_end_ && !seen_frame_ && lacks_memory())
+    problems.emplace_back(kMemoryLimit, "needs more memory than there is");
   if (from_start_ && at_end_ && seen_frame_) {
     std::string why;
     const bool declared = format_->duration != AV_NOPTS_VALUE &&

@@ -84,6 +84,9 @@ class VideoReader {
   /// What went wrong so far; complete once `next` has returned false after reading from the start.
   /// "video.truncated", "video.corrupt".
   std::vector<ItemError> problems() const;
+  /// After reading has failed: whether it was for want of memory. FFmpeg tells it only in part (its
+  /// demuxers make an end of the file of it while they probe), so the memory of one frame is asked for.
+  bool lacks_memory() const;
 
  private:
   struct TimedFrame {
