@@ -230,6 +230,13 @@ std::unique_ptr<pipeline::Ledger> open_ledger(const std::filesystem::path& outpu
   return std::move(ledger);
 }
 
+engine::EngineOptions engine_options(const pipeline::Graph& graph, const ProcessSettings& settings) {
+  return {.weights = graph.model.weights,
+          .threads = settings.threads,
+          .kv_cache = graph.model.kv_cache,
+          .pinning = settings.pinning};
+}
+
 /// Asks the memory of the output too, without writing anything.
 ExitCode dry_run(const pipeline::Graph& graph, const std::vector<pipeline::ListedInput>& inputs,
                  const stages::DecodePlan& plan, const std::filesystem::path& output, const RunFlags& flags,
@@ -245,8 +252,7 @@ ExitCode dry_run(const pipeline::Graph& graph, const std::vector<pipeline::Liste
   std::unique_ptr<engine::Engine> engine;
   // For its fingerprint. Plans are made before models are there, too.
   if (asks && graph.needs_model() && std::filesystem::exists(graph.model.path, none)) {
-    engine = load_engine_when_asked(graph.model.path,
-                                    {.weights = graph.model.weights, .threads = settings.threads}, [] {});
+    engine = load_engine_when_asked(graph.model.path, engine_options(graph, settings), [] {});
   }
   std::unique_ptr<pipeline::Ledger> ledger;
   if (asks && (engine != nullptr || !graph.needs_model()))
@@ -307,16 +313,10 @@ ExitCode run_command(const RunFlags& flags) {
     console.debug("loading " + graph.model.path.string() + " with " + std::to_string(settings.threads) +
                   " threads");
     // A run that finds nothing to ask does without the weights.
-    engine = load_engine_when_asked(
-        graph.model.path,
-        {.weights = graph.model.weights,
-         .threads = settings.threads,
-         .kv_cache = graph.model.kv_cache,
-         .pinning = settings.pinning},
-        [&console, started] {
-          const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - started;
-          console.debug("the model is loaded " + std::to_string(taken.count()) + " s after the start");
-        });
+    engine = load_engine_when_asked(graph.model.path, engine_options(graph, settings), [&console, started] {
+      const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - started;
+      console.debug("the model is loaded " + std::to_string(taken.count()) + " s after the start");
+    });
   }
   const auto ledger = open_ledger(output, graph, flags, settings, engine.get(), console);
 

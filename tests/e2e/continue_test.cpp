@@ -163,6 +163,9 @@ TEST_CASE("e2e: --dry-run tells what is done and what would be, and writes nothi
   CHECK(contains(changed.out, "101.pdf: pdf, done before\n"));
   CHECK(contains(place.run({"--dry-run", "--fresh"}).out, "100.ppm: image, goes to images\n"));
   CHECK(contents() == files);
+  // How keys and values are kept enters the answers' keys, in plans as in runs.
+  REQUIRE(place.run({"--kv-cache=int8"}).status == 0);
+  CHECK(contains(place.run({"--kv-cache=int8", "--dry-run"}).out, "100.ppm: image, done before\n"));
 }
 
 TEST_CASE("e2e: a flipped bit in the ledger changes no byte of the output") {
