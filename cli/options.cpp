@@ -573,43 +573,44 @@ std::filesystem::path resolve_password_file(const std::optional<std::string>& fl
   return *setting.text;
 }
 
-ProcessSettings resolve(const RunFlags& flags, const Environment& environment) {
+namespace {
+
+/// What every command that computes resolves alike.
+template <class Flags>
+ProcessSettings engine_settings(const Flags& flags, const Environment& environment) {
   ProcessSettings settings;
   settings.threads = resolve_threads(flags.threads, environment);
   settings.pinning = resolve_pin(flags.pin, environment);
   settings.kernels = resolve_kernels(flags.kernels, environment);
   settings.log_level = resolve_log_level(flags.log_level, flags.quiet, environment);
+  settings.progress = ProgressMode::none;
+  return settings;
+}
+
+}  // namespace
+
+ProcessSettings resolve(const RunFlags& flags, const Environment& environment) {
+  ProcessSettings settings = engine_settings(flags, environment);
   settings.password_file = resolve_password_file(flags.password_file, environment);
   const Setting progress = flag_or_variable("--progress", flags.progress, "REELFOLIO_PROGRESS", environment);
   if (progress.text) {
     check_choice(progress.name, *progress.text, kProgressModes);
     settings.progress =
         static_cast<ProgressMode>(std::ranges::find(kProgressModes, *progress.text) - kProgressModes.begin());
-  } else if (flags.quiet) {
-    settings.progress = ProgressMode::none;
+  } else if (!flags.quiet) {
+    settings.progress = ProgressMode::automatic;
   }
   return settings;
 }
 
 ProcessSettings resolve(const AskFlags& flags, const Environment& environment) {
-  ProcessSettings settings;
-  settings.threads = resolve_threads(flags.threads, environment);
-  settings.pinning = resolve_pin(flags.pin, environment);
-  settings.kernels = resolve_kernels(flags.kernels, environment);
-  settings.log_level = resolve_log_level(flags.log_level, flags.quiet, environment);
+  ProcessSettings settings = engine_settings(flags, environment);
   settings.password_file = resolve_password_file(flags.password_file, environment);
-  settings.progress = ProgressMode::none;
   return settings;
 }
 
 ProcessSettings resolve(const BenchFlags& flags, const Environment& environment) {
-  ProcessSettings settings;
-  settings.threads = resolve_threads(flags.threads, environment);
-  settings.pinning = resolve_pin(flags.pin, environment);
-  settings.kernels = resolve_kernels(flags.kernels, environment);
-  settings.log_level = resolve_log_level(flags.log_level, flags.quiet, environment);
-  settings.progress = ProgressMode::none;
-  return settings;
+  return engine_settings(flags, environment);
 }
 
 void use_kernels(const ProcessSettings& settings) {

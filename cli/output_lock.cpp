@@ -19,6 +19,10 @@ namespace reelfolio::cli {
 
 namespace {
 
+std::filesystem::path lock_path(const std::filesystem::path& output) {
+  return stages::partial_path(output).replace_extension(".lock");
+}
+
 /// The process id in a lock file; empty if there is none yet.
 std::string holder(int descriptor) {
   std::array<char, 32> text{};
@@ -55,7 +59,7 @@ OutputLock::OutputLock(const std::filesystem::path& output) {
   if (output == "-") return;
   struct stat status {};
   if (stat(output.c_str(), &status) == 0 && !S_ISREG(status.st_mode)) return;
-  path_ = stages::partial_path(output).replace_extension(".lock");
+  path_ = lock_path(output);
   for (;;) {
     descriptor_ = open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
     if (descriptor_ < 0) fail(output, errno);
@@ -90,8 +94,7 @@ OutputLock::~OutputLock() {
 }
 
 bool is_output_locked(const std::filesystem::path& output) {
-  const std::filesystem::path path = stages::partial_path(output).replace_extension(".lock");
-  const int descriptor = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+  const int descriptor = open(lock_path(output).c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
   if (descriptor < 0) return false;
   const bool locked = flock(descriptor, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
   close(descriptor);

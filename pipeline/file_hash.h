@@ -7,6 +7,9 @@
 
 namespace reelfolio::pipeline {
 
+/// Two lower-case digits for each byte.
+std::string hex(std::string_view bytes);
+
 /// SHA-256 as lower-case hex.
 std::string sha256_of(std::string_view bytes);
 

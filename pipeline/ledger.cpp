@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "pipeline/field_hash.h"
+#include "pipeline/file_hash.h"
 #include "pipeline/fingerprints.h"
 #include "pipeline/ledger_records.h"
 #include "pipeline/names.h"
@@ -80,16 +81,6 @@ std::string decoding_check(const std::string& path, const std::string& key, cons
 
 std::string answer_check(const std::string& key, const std::string& answer) {
   return FieldHash("ledger answer").text(key).text(answer).finish();
-}
-
-std::string hex(std::string_view bytes) {
-  constexpr std::string_view kDigits = "0123456789abcdef";
-  std::string text;
-  for (const char byte : bytes) {
-    text += kDigits[static_cast<unsigned char>(byte) >> 4U];
-    text += kDigits[static_cast<unsigned char>(byte) & 0xFU];
-  }
-  return text;
 }
 
 std::int64_t nanoseconds(const timespec& time) {
@@ -214,15 +205,15 @@ std::string what_changed(const std::string& before, const std::string& now) {
 class LookedAt {
  public:
   explicit LookedAt(const std::filesystem::path& path) : path_(path) {
-    std::error_code none;
+    std::error_code error;
     const std::filesystem::path log = path.string() + "-wal";
-    if (const auto size = std::filesystem::file_size(log, none); none || size == 0) return;
+    if (const auto size = std::filesystem::file_size(log, error); error || size == 0) return;
     std::string name = (std::filesystem::temp_directory_path() / "reelfolio-XXXXXX").string();
     if (mkdtemp(name.data()) == nullptr) throw sqlite::Error("no folder for a copy can be made", 14);
     copy_ = name;
-    std::filesystem::copy_file(path, copy_ / "ledger", none);
-    if (!none) std::filesystem::copy_file(log, copy_ / "ledger-wal", none);
-    if (none) throw sqlite::Error("cannot be copied: " + none.message(), 14);
+    std::filesystem::copy_file(path, copy_ / "ledger", error);
+    if (!error) std::filesystem::copy_file(log, copy_ / "ledger-wal", error);
+    if (error) throw sqlite::Error("cannot be copied: " + error.message(), 14);
   }
   ~LookedAt() {
     std::error_code ignored;

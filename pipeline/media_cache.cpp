@@ -17,6 +17,7 @@
 
 #include "pipeline/answer_key.h"
 #include "pipeline/field_hash.h"
+#include "pipeline/file_hash.h"
 #include "pipeline/media_codec.h"
 #include "stages/output_file.h"
 
@@ -36,16 +37,6 @@ struct RecordHead {
   std::uint32_t height;
   std::uint32_t stored;
 };
-
-std::string entry_name(const std::string& key) {
-  constexpr std::string_view kDigits = "0123456789abcdef";
-  std::string name;
-  for (const char byte : key) {
-    name += kDigits[static_cast<unsigned char>(byte) >> 4U];
-    name += kDigits[static_cast<unsigned char>(byte) & 0xFU];
-  }
-  return name;
-}
 
 std::string check_of(std::string_view stored) {
   return FieldHash("stored media").text(stored).finish();
@@ -97,7 +88,7 @@ MediaCache::MediaCache(std::filesystem::path folder, const Options& options)
 
 void MediaCache::keep_only(const std::set<std::string>& keys) {
   std::set<std::string> names;
-  for (const std::string& key : keys) names.insert(entry_name(key));
+  for (const std::string& key : keys) names.insert(hex(key));
   const std::lock_guard lock(mutex_);
   for (auto entry = entries_.begin(); entry != entries_.end();) {
     if (options_.most_bytes > 0 && names.contains(entry->first)) {
@@ -119,7 +110,7 @@ std::uint64_t MediaCache::bytes() const {
 }
 
 std::unique_ptr<MediaCache::Reader> MediaCache::reader(const std::string& key) {
-  const std::string name = entry_name(key);
+  const std::string name = hex(key);
   const std::lock_guard lock(mutex_);
   const auto entry = entries_.find(name);
   if (entry == entries_.end()) return nullptr;
@@ -132,7 +123,7 @@ std::unique_ptr<MediaCache::Reader> MediaCache::reader(const std::string& key) {
 
 std::unique_ptr<MediaCache::Writer> MediaCache::writer(const std::string& key) {
   if (options_.most_bytes == 0) return nullptr;
-  const std::string name = entry_name(key);
+  const std::string name = hex(key);
   const std::lock_guard lock(mutex_);
   std::error_code ignored;
   std::filesystem::create_directory(folder_, ignored);

@@ -7,8 +7,6 @@
 
 namespace reelfolio::engine::ops {
 
-namespace {}  // namespace
-
 void rms_norm(ConstMatrix x, ConstVector weight, float eps, Matrix y) {
   rms_norm_heads(x, 1, weight, eps, y);
 }

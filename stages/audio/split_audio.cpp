@@ -97,12 +97,7 @@ class SplitAudioWorker final : public Transform::Worker {
     cutter_.finish(clips);
     emit_clips();
     const std::vector<ItemError> problems = reader_->take_problems();
-    if (index == 0) {
-      const bool lacked = !problems.empty() && problems.front().code() == kMemoryLimit;
-      throw ItemError(lacked ? kMemoryLimit : "audio.no_samples",
-                      problems.empty() ? "no sound can be decoded"
-                                       : "no sound can be decoded: " + std::string(problems.front().what()));
-    }
+    if (index == 0) throw libav::nothing_decoded("audio.no_samples", "no sound can be decoded", problems);
     for (const ItemError& problem : problems) out.error(problem, nullptr);
     if (too_long) {
       out.error(

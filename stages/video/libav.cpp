@@ -96,6 +96,13 @@ const char* error_code(int code, const char* usual) {
   return code == AVERROR(ENOMEM) ? kMemoryLimit : usual;
 }
 
+ItemError nothing_decoded(const char* usual, const std::string& what,
+                          const std::vector<ItemError>& problems) {
+  if (problems.empty()) return {usual, what};
+  const ItemError& first = problems.front();
+  return {first.code() == kMemoryLimit ? kMemoryLimit : usual, what + ": " + first.what()};
+}
+
 std::string error_text(int code) {
   std::array<char, AV_ERROR_MAX_STRING_SIZE> text{};
   av_strerror(code, text.data(), text.size());

@@ -67,6 +67,9 @@ void forget_messages();
 
 /// memory.limit where FFmpeg had no memory, else `usual`.
 const char* error_code(int code, const char* usual);
+/// What to say where nothing came of a file: "WHAT", or "WHAT: " and the first of the reader's problems, with
+/// its code if that is memory.limit.
+ItemError nothing_decoded(const char* usual, const std::string& what, const std::vector<ItemError>& problems);
 
 /// "1.500 s", for messages.
 std::string time_text(double seconds);

@@ -78,11 +78,7 @@ class SplitScenesWorker : public Transform::Worker {
     }
     const std::vector<ItemError> problems = reader.problems();
     if (!any) {
-      const bool lacked = !problems.empty() && problems.front().code() == kMemoryLimit;
-      throw ItemError(lacked ? kMemoryLimit : "video.no_frames",
-                      problems.empty()
-                          ? "no frame of the video can be decoded"
-                          : "no frame of the video can be decoded: " + std::string(problems.front().what()));
+      throw libav::nothing_decoded("video.no_frames", "no frame of the video can be decoded", problems);
     }
     detector->finish(end_s, cuts);
     emit_scenes();

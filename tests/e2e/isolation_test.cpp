@@ -33,6 +33,22 @@ std::string square_page(int side) {
          "] >>\nendobj\ntrailer << /Size 4 /Root 1 0 R >>\n%%EOF\n";
 }
 
+/// The lines of a run over `large` and then a small page, each with 64 MiB: `large` fails alone.
+std::vector<nlohmann::json> lines_of_64_mib(const TempFolder& folder, const std::filesystem::path& large) {
+  const std::string graph =
+      folder.write("graph.yaml", std::string(kDecodingGraph) + "limits: {input_memory: 64MiB}\n");
+  const std::string small = folder.write("b-small.pdf", square_page(72));
+  const Outcome outcome = run_quietly(graph, {large.string(), small});
+  CHECK(outcome.status == 3);
+  auto lines = json_lines(outcome.out);
+  REQUIRE(lines.size() == 3);
+  CHECK(lines[0]["status"] == "failed");
+  REQUIRE(lines[0]["errors"].size() >= 1);
+  CHECK(lines[0]["errors"][0]["code"] == "memory.limit");
+  CHECK(lines[2]["status"] == "ok");
+  return lines;
+}
+
 }  // namespace
 
 TEST_CASE("isolation: the same bytes with and without, for any number of decoders") {
@@ -50,18 +66,8 @@ TEST_CASE("isolation: an input over its memory limit fails alone") {
   return;  // address space cannot be limited there
 #endif
   const TempFolder folder;
-  const std::string graph =
-      folder.write("graph.yaml", std::string(kDecodingGraph) + "limits: {input_memory: 64MiB}\n");
-  const std::string large = folder.write("a-large.pdf", square_page(2000));
-  const std::string small = folder.write("b-small.pdf", square_page(72));
-  const Outcome outcome = run_quietly(graph, {large, small});
-  CHECK(outcome.status == 3);
-  const auto lines = json_lines(outcome.out);
-  REQUIRE(lines.size() == 3);
-  CHECK(lines[0]["status"] == "failed");
-  CHECK(lines[0]["errors"][0]["code"] == "memory.limit");
+  const auto lines = lines_of_64_mib(folder, folder.write("a-large.pdf", square_page(2000)));
   CHECK(lines[0]["errors"][0]["stage"] == "pages");
-  CHECK(lines[2]["status"] == "ok");
 }
 
 TEST_CASE("isolation: a video over its memory limit says so, whatever FFmpeg makes of it") {
@@ -69,21 +75,10 @@ TEST_CASE("isolation: a video over its memory limit says so, whatever FFmpeg mak
   return;  // address space cannot be limited there
 #endif
   const TempFolder folder;
-  const std::string graph =
-      folder.write("graph.yaml", std::string(kDecodingGraph) + "limits: {input_memory: 64MiB}\n");
   // One frame takes 72 MB as it is. Nothing of it is on the disk.
   const std::filesystem::path large =
       folder.write("a-large.y4m", "YUV4MPEG2 W8000 H6000 F25:1 Ip A1:1 C420jpeg\nFRAME\n");
   std::filesystem::resize_file(large,
                                std::filesystem::file_size(large) + std::uintmax_t{8000} * 6000 * 3 / 2);
-  const std::string small = folder.write("b-small.pdf", square_page(72));
-  const Outcome outcome = run_quietly(graph, {large.string(), small});
-  CHECK(outcome.status == 3);
-  const auto lines = json_lines(outcome.out);
-  REQUIRE(lines.size() == 3);
-  CHECK(lines[0]["media"] == "video");
-  CHECK(lines[0]["status"] == "failed");
-  REQUIRE(lines[0]["errors"].size() >= 1);
-  CHECK(lines[0]["errors"][0]["code"] == "memory.limit");
-  CHECK(lines[2]["status"] == "ok");
+  CHECK(lines_of_64_mib(folder, large)[0]["media"] == "video");
 }
