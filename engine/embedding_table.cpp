@@ -27,6 +27,14 @@ std::size_t int8_table_row_bytes(std::size_t cols, std::size_t group) {
   return cols + cols / group * sizeof(float);
 }
 
+std::string int8_table_problem(const TensorView& tensor, std::size_t rows, std::size_t cols,
+                               std::size_t group) {
+  const std::vector<std::size_t> shape{rows, int8_table_row_bytes(cols, group)};
+  if (tensor.dtype == DType::u8 && tensor.shape == shape) return {};
+  return tensor.file + ": tensor '" + tensor.name + "' is " + std::string(dtype_name(tensor.dtype)) + " " +
+         shape_text(tensor.shape) + ", expected U8 " + shape_text(shape);
+}
+
 void pack_int8_table_row(ConstVector row, std::size_t group, std::span<std::byte> out) {
   assert(out.size() == int8_table_row_bytes(row.size(), group));
   for (std::size_t first = 0; first < row.size(); first += group) {
@@ -52,12 +60,8 @@ EmbeddingTable::EmbeddingTable(const Checkpoint& checkpoint, const std::string& 
   int8_ = tensor_ != nullptr;
   if (int8_) {
     row_bytes_ = int8_table_row_bytes(cols, group);
-    const std::vector<std::size_t> shape{rows, row_bytes_};
-    if (tensor_->dtype != DType::u8 || tensor_->shape != shape) {
-      throw ModelError(tensor_->file + ": tensor '" + tensor_->name + "' is " +
-                       std::string(dtype_name(tensor_->dtype)) + " " + shape_text(tensor_->shape) +
-                       ", expected U8 " + shape_text(shape));
-    }
+    const std::string problem = int8_table_problem(*tensor_, rows, cols, group);
+    if (!problem.empty()) throw ModelError(problem);
   } else {
     tensor_ = &checkpoint.require(name, {rows, cols});
     row_bytes_ = cols * dtype_bytes(tensor_->dtype);

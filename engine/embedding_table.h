@@ -46,6 +46,10 @@ class EmbeddingTable {
 /// The name and the shape of a table's int8 form in a packed model.
 std::string int8_table_name(const std::string& name);
 std::size_t int8_table_row_bytes(std::size_t cols, std::size_t group);
+/// What is wrong with the type or the shape of a tensor that should be a table's int8 form, as ModelError
+/// words it; empty: nothing.
+std::string int8_table_problem(const TensorView& tensor, std::size_t rows, std::size_t cols,
+                               std::size_t group);
 /// Rounds a row to that form: scale = max|x| / 127 of a group, values to nearest, ties to even.
 void pack_int8_table_row(ConstVector row, std::size_t group, std::span<std::byte> out);
 

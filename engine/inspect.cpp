@@ -187,13 +187,9 @@ KnownNames compare_packed(const Checkpoint& checkpoint, const ModelConfig& confi
     known.insert(int8->name);
     replaced.insert(table);
     const std::size_t group = config.text.hidden_size_per_layer_input;
-    const std::vector<std::size_t> shape{config.text.vocab_size_per_layer_input,
-                                         int8_table_row_bytes(config.text.num_hidden_layers * group, group)};
-    if (int8->shape != shape || int8->dtype != DType::u8) {
-      result.misshapen.push_back(int8->file + ": tensor '" + int8->name + "' is " +
-                                 std::string(dtype_name(int8->dtype)) + " " + shape_text(int8->shape) +
-                                 ", expected U8 " + shape_text(shape));
-    }
+    std::string problem = int8_table_problem(*int8, config.text.vocab_size_per_layer_input,
+                                             config.text.num_hidden_layers * group, group);
+    if (!problem.empty()) result.misshapen.push_back(std::move(problem));
   }
   return replaced;
 }
