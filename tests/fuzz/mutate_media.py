@@ -1,15 +1,19 @@
 #!/usr/bin/env python3
 """Runs reelfolio over damaged copies of real files and over files with awkward names.
 
-    mutate_media.py PROGRAM [--copies N] [--seed N] [--batch N] [--timeout S] [--keep DIR] FILE...
+    mutate_media.py PROGRAM [--copies N] [--seed N] [--batch N] [--timeout S] [--keep DIR] [--no-isolation] FILE...
 
 PROGRAM is the built reelfolio; one built with sanitizers finds more. reelfolio_make_media writes good files
-of many kinds. Each FILE is copied N times, each
-copy damaged in one to three ways, and the copies of all files go through a graph without a model.
-Checked: the exit code is 0 or 3, every line of the output is JSON, every input has exactly one closing
-line, closing lines come in input order, no sanitizer reports anything (leaks included), in the program or in its
-decoders, and no process is left. Decoders that end early are counted by their codes and are no failure. A batch that fails is run again file by file. Files that
-fail are copied to DIR. The same seed damages in the same way. Exits with 1 if a check failed.
+of many kinds. Each FILE is copied N times, each copy damaged in one to three ways, and the copies of all
+files go through a graph without a model. Checked: the exit code is 0 or 3, every line of the output is JSON,
+every input has exactly one closing line, closing lines come in input order, no sanitizer reports anything, in
+the program or in its decoders, and no process is left. Decoders that end early are counted by their codes and
+are no failure. A batch that fails is run again file by file. Files that fail are copied to DIR. The same seed
+damages in the same way. Exits with 1 if a check failed.
+
+Processes of decoders end before leaks are looked for: only those of the program itself show. With
+--no-isolation decoders run in the program, and their leaks show too. What ends a decoder early then ends the
+run, which is a failure, and no limit on an input's memory or time holds but --timeout.
 """
 
 import argparse
@@ -151,6 +155,8 @@ class Runner:
     def problem(self, paths, arguments=None, count=True):
         """What is wrong with a run over `paths`, or None. `arguments`: what is named instead of them."""
         command = [self.options.program, "run", self.graph, "-o", "-", "-q"]
+        if self.options.no_isolation:
+            command.append("--no-isolation")
         if arguments is None:
             command, stdin = command + ["-"], b"".join(os.fsencode(path) + b"\0" for path in paths)
         else:
@@ -293,6 +299,7 @@ def main():
     parser.add_argument("--batch", type=int, default=20, help="inputs in one run (20)")
     parser.add_argument("--timeout", type=float, default=60, help="seconds for one input (60)")
     parser.add_argument("--keep", metavar="DIR", help="where files that fail are copied to")
+    parser.add_argument("--no-isolation", action="store_true", help="decode in the program, for leaks of decoders")
     options = parser.parse_args()
     options.program = os.path.abspath(options.program)
     with tempfile.TemporaryDirectory(prefix="reelfolio-mutate-") as folder:
