@@ -24,63 +24,47 @@ constexpr std::int64_t kSilenceAtOnce = engine::kAudioSampleRate;
 constexpr std::int64_t kMostFrameSamples = 1 << 24;
 
 /// What a RIFF file (WAV) lacks at its end by its header, which FFmpeg does not compare with the file. The
-/// largest sizes stand for "not known" in files that were written to a pipe. Leaves `io` at its start.
+/// largest sizes stand for "not known" in files that were written to a pipe. Leaves `io` near its start.
 std::int64_t missing_riff_bytes(AVIOContext& io) {
   constexpr std::int64_t kNotKnown = 0x7FFFF000;
   std::array<unsigned char, 8> head{};
+  avio_seek(&io, 0, SEEK_SET);
   const bool whole =
       avio_read(&io, head.data(), static_cast<int>(head.size())) == static_cast<int>(head.size());
   const bool is_riff = whole && std::equal(head.begin(), head.begin() + 4, "RIFF");
   const std::int64_t stated =
       8 + (head[4] | std::int64_t{head[5]} << 8 | std::int64_t{head[6]} << 16 | std::int64_t{head[7]} << 24);
-  avio_seek(&io, 0, SEEK_SET);
   if (!is_riff || stated >= kNotKnown) return 0;
   return std::max<std::int64_t>(stated - avio_size(&io), 0);
+}
+
+StreamReaderOptions stream_options(AudioReaderOptions options) {
+  StreamReaderOptions result;
+  result.what = "sound or video";
+  result.unreadable = "audio.unreadable";
+  result.unsupported = "audio.unsupported";
+  result.choose = [choice = std::move(options.track)](AVFormatContext& format) {
+    AVStream* track = choose_track(format, choice);
+    for (unsigned i = 0; track != nullptr && i < format.nb_streams; ++i) {
+      if (format.streams[i] != track) format.streams[i]->discard = AVDISCARD_ALL;
+    }
+    return track;
+  };
+  result.configure = [](AVCodecContext& codec) {
+    codec.thread_count = 1;
+    codec.max_samples = kMostFrameSamples;
+  };
+  result.interrupted = std::move(options.interrupted);
+  return result;
 }
 
 }  // namespace
 
 AudioReader::AudioReader(const std::filesystem::path& path, AudioReaderOptions options)
-    : path_(path), options_(std::move(options)) {
-  libav::silence_log();
-  open();
-}
-
-void AudioReader::open() {
-  libav::forget_messages();
-  input_ = std::make_unique<libav::FileInput>(path_, options_.interrupted);
-  missing_bytes_ = missing_riff_bytes(*input_->context());
-  int status = 0;
-  format_ = libav::open_format(*input_, status);
-  if (input_->interrupted()) throw Interrupted{};
-  if (status < 0) {
-    throw ItemError(libav::error_code(status, "audio.unreadable"),
-                    "cannot open as a sound or video: " + libav::error_text(status));
-  }
-  stream_ = choose_track(*format_, options_.track);
-  if (stream_ == nullptr) {
-    at_end_ = true;
-    return;
-  }
-  for (unsigned i = 0; i < format_->nb_streams; ++i) {
-    if (format_->streams[i] != stream_) format_->streams[i]->discard = AVDISCARD_ALL;
-  }
-  packet_ = libav::make_packet();
-  frame_ = libav::make_frame();
-  codec_ = libav::open_decoder(*stream_, "audio.unsupported", [](AVCodecContext& codec) {
-    codec.thread_count = 1;
-    codec.max_samples = kMostFrameSamples;
-  });
-  jumps_allowed_ = (format_->iformat->flags & AVFMT_TS_DISCONT) != 0;
-  if (format_->start_time != AV_NOPTS_VALUE) {
-    origin_s_ = static_cast<double>(format_->start_time) / AV_TIME_BASE;
-  }
-}
-
-std::optional<double> AudioReader::length_s() const {
-  if (format_->duration == AV_NOPTS_VALUE || format_->duration <= 0) return std::nullopt;
-  return static_cast<double>(format_->duration) / AV_TIME_BASE;
-}
+    : file_(path, stream_options(std::move(options))),
+      frame_(libav::make_frame()),
+      origin_s_(file_.origin_s()),
+      at_end_(!has_track()) {}
 
 bool AudioReader::next(std::vector<float>& samples) {
   while (true) {
@@ -88,7 +72,7 @@ bool AudioReader::next(std::vector<float>& samples) {
     if (!ready_.empty()) {
       samples.swap(ready_);
     } else if (silence_ > 0) {
-      if (input_->interrupted()) throw Interrupted{};
+      if (file_.interrupted()) throw Interrupted{};
       samples.assign(static_cast<std::size_t>(std::min(silence_, kSilenceAtOnce)), 0.0F);
       silence_ -= static_cast<std::int64_t>(samples.size());
     } else if (at_end_) {
@@ -98,6 +82,7 @@ bool AudioReader::next(std::vector<float>& samples) {
     } else {
       end_stretch();
       at_end_ = true;
+      lacks_memory_ = !file_.seen_frame() && file_.lacks_memory();
     }
     if (!samples.empty()) {
       given_ += static_cast<std::int64_t>(samples.size());
@@ -106,63 +91,15 @@ bool AudioReader::next(std::vector<float>& samples) {
   }
 }
 
-void AudioReader::feed() {
-  while (true) {
-    const int status = av_read_frame(format_.get(), packet_.get());
-    if (status == AVERROR(EAGAIN)) continue;
-    if (status < 0) {
-      if (input_->interrupted()) throw Interrupted{};
-      if (status != AVERROR_EOF) {
-        read_error_ = status;
-        read_error_text_ = libav::error_text(status);
-      }
-      input_ended_ = true;
-      avcodec_send_packet(codec_.get(), nullptr);
-      return;
-    }
-    if (packet_->stream_index != stream_->index) {
-      av_packet_unref(packet_.get());
-      continue;
-    }
-    const std::int64_t stamp = packet_->pts != AV_NOPTS_VALUE ? packet_->pts : packet_->dts;
-    if (stamp != AV_NOPTS_VALUE) {
-      const double end_s = static_cast<double>(stamp + std::max<std::int64_t>(packet_->duration, 0)) *
-                           av_q2d(stream_->time_base);
-      packets_end_s_ = std::max(packets_end_s_, end_s - origin_s_.value_or(0));
-    }
-    const int sent = avcodec_send_packet(codec_.get(), packet_.get());
-    av_packet_unref(packet_.get());
-    if (sent < 0) note_damage(sent);
-    return;
-  }
-}
-
 bool AudioReader::decode() {
-  int errors = 0;  // since the last packet
-  while (true) {
-    if (input_->interrupted()) throw Interrupted{};
-    const int status = avcodec_receive_frame(codec_.get(), frame_.get());
-    if (status >= 0) {
-      if (frame_->nb_samples <= 0 || frame_->sample_rate <= 0 || frame_->ch_layout.nb_channels <= 0) continue;
-      if (frame_->decode_error_flags != 0) note_damage(AVERROR_INVALIDDATA);
-      seen_frame_ = true;
-      return true;
+  const bool found = file_.next(*frame_, end_s(), [this](const AVPacket& packet) {
+    const std::optional<double> packet_end_s = file_.end_s(packet);
+    if (packet.stream_index == file_.stream()->index && packet_end_s) {
+      packets_end_s_ = std::max(packets_end_s_, *packet_end_s - origin_s_.value_or(0));
     }
-    if (status == AVERROR_EOF) return false;
-    if (status != AVERROR(EAGAIN)) {
-      note_damage(status);
-      if (++errors > libav::kMaxDrainErrors) return false;
-      continue;
-    }
-    if (input_ended_) return false;
-    feed();
-    if (!input_ended_) errors = 0;
-  }
-}
-
-void AudioReader::note_damage(int code) {
-  // A broadcast that is joined halfway begins with packets that cannot be decoded; that is no damage.
-  if (seen_frame_ || code == AVERROR(ENOMEM)) damage_.add(code, end_s());
+  });
+  if (found && frame_->decode_error_flags != 0) file_.note_broken_frame(end_s());
+  return found;
 }
 
 std::int64_t AudioReader::output_end() const {
@@ -181,7 +118,8 @@ void AudioReader::place_frame() {
   if (in_stretch_ && frame.sample_rate != resampler_.rate()) end_stretch();
   int skipped = 0;
   if (frame.best_effort_timestamp != AV_NOPTS_VALUE && !after_silence) {
-    const double stamp_s = static_cast<double>(frame.best_effort_timestamp) * av_q2d(stream_->time_base);
+    const double stamp_s =
+        static_cast<double>(frame.best_effort_timestamp) * av_q2d(file_.stream()->time_base);
     if (!origin_s_) origin_s_ = stamp_s - end_s();
     const std::optional<int> skip = samples_to_skip(stamp_s - *origin_s_ + jump_s_);
     if (!skip) {
@@ -244,8 +182,8 @@ bool AudioReader::is_new_clock(double time_s, double ahead_s) const {
   if (ahead_s < -kLongestOverlapS || overlapped_s_ > kLongestOverlapS) return true;
   if (added_silence_s_ + ahead_s > kMostSilenceS) return true;
   if (ahead_s <= libav::kLongestPauseS) return false;
-  if (jumps_allowed_ && seen_frame_ && output_end() > 0) return true;
-  const bool declared = length_s() && format_->duration_estimation_method == AVFMT_DURATION_FROM_STREAM;
+  if (file_.clock_may_jump() && output_end() > 0) return true;
+  const bool declared = length_s() && file_.format().duration_estimation_method == AVFMT_DURATION_FROM_STREAM;
   return declared && time_s > *length_s() + libav::kLongestPauseS;
 }
 
@@ -263,47 +201,49 @@ void AudioReader::end_stretch() {
 }
 
 std::optional<double> AudioReader::declared_end_s() const {
-  if (format_->duration_estimation_method != AVFMT_DURATION_FROM_STREAM || jump_s_ != 0) return std::nullopt;
-  if (stream_->duration != AV_NOPTS_VALUE && stream_->duration > 0) {
-    const std::int64_t start = stream_->start_time != AV_NOPTS_VALUE ? stream_->start_time : 0;
-    return static_cast<double>(start + stream_->duration) * av_q2d(stream_->time_base) -
-           origin_s_.value_or(0);
+  const AVFormatContext& format = file_.format();
+  const AVStream& track = *file_.stream();
+  if (format.duration_estimation_method != AVFMT_DURATION_FROM_STREAM || jump_s_ != 0) return std::nullopt;
+  if (track.duration != AV_NOPTS_VALUE && track.duration > 0) {
+    const std::int64_t start = track.start_time != AV_NOPTS_VALUE ? track.start_time : 0;
+    return static_cast<double>(start + track.duration) * av_q2d(track.time_base) - origin_s_.value_or(0);
   }
-  if (format_->nb_streams == 1) return length_s();
+  if (format.nb_streams == 1) return length_s();
   return std::nullopt;
 }
 
 std::vector<ItemError> AudioReader::take_problems() {
   std::vector<ItemError> problems;
-  if (stream_ == nullptr) return problems;
+  if (!has_track()) return problems;
   std::optional<double> cut_s;
-  if (at_end_ && !seen_frame_ && read_error_ == AVERROR(ENOMEM))
-    problems.emplace_back(kMemoryLimit, read_error_text_);
-  if (at_end_ && seen_frame_ && !std::exchange(end_reported_, true)) {
+  if (lacks_memory_ && !file_.damage().lacked_memory())
+    problems.emplace_back(kMemoryLimit, "needs more memory than there is");
+  if (at_end_ && file_.seen_frame() && !std::exchange(end_reported_, true)) {
     std::string why;
     const std::optional<double> declared_s = declared_end_s();
     // Headers round, and count samples that are never heard.
     const double tolerance_s = std::max(std::min(1.0, declared_s.value_or(0) / 10), 0.1);
-    if (read_error_ != 0) {
-      why = read_error_text_;
-    } else if (missing_bytes_ > 1) {  // one may be padding that was never written
-      why = std::to_string(missing_bytes_) + " bytes are missing";
+    const std::int64_t missing_bytes = missing_riff_bytes(*file_.format().pb);
+    if (file_.read_error() != 0) {
+      why = file_.read_error_text();
+    } else if (missing_bytes > 1) {  // one may be padding that was never written
+      why = std::to_string(missing_bytes) + " bytes are missing";
     } else if (declared_s && std::max(packets_end_s_, end_s()) < *declared_s - tolerance_s) {
       why = "the file states " + libav::time_text(*declared_s);
     }
     if (!why.empty()) {
       cut_s = end_s();
-      problems.emplace_back(libav::error_code(read_error_, "audio.truncated"),
+      problems.emplace_back(libav::error_code(file_.read_error(), "audio.truncated"),
                             "the sound ends at " + libav::time_text(*cut_s) + ": " + why);
     }
   }
-  damage_.report("audio.corrupt", "packet", "packets", cut_s, problems);
+  file_.damage().report("audio.corrupt", "packet", "packets", cut_s, problems);
   if (not_finite_ > 0) {
     problems.emplace_back("audio.corrupt", std::to_string(not_finite_) +
                                                (not_finite_ == 1 ? " sample is" : " samples are") +
                                                " not a number and taken for silence");
   }
-  damage_.reset();
+  file_.forget_damage();
   not_finite_ = 0;
   return problems;
 }

@@ -3,7 +3,6 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
-#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -12,6 +11,7 @@
 #include "stages/audio/track_choice.h"
 #include "stages/error.h"
 #include "stages/video/libav.h"
+#include "stages/video/stream_reader.h"
 
 namespace reelfolio::stages {
 
@@ -32,7 +32,7 @@ struct AudioReaderOptions {
 /// Owns the open file and its decoder and holds one second of sound at most. Not thread-safe.
 class AudioReader {
  public:
-  struct Interrupted {};
+  using Interrupted = StreamReader::Interrupted;
 
   /// Opens the file and chooses the track. Throws ItemError "input.unreadable", "audio.unreadable" (no
   /// container that FFmpeg knows, or damaged beyond use), "audio.unsupported" (no decoder),
@@ -40,22 +40,20 @@ class AudioReader {
   explicit AudioReader(const std::filesystem::path& path, AudioReaderOptions options = {});
 
   /// Whether the file has sound. If not there is nothing to read.
-  bool has_track() const { return stream_ != nullptr; }
+  bool has_track() const { return file_.stream() != nullptr; }
   /// Replaces `samples` by the next ones, at least one; false at the end. Throws Interrupted.
   bool next(std::vector<float>& samples);
   /// The number of samples that `next` has given.
   std::int64_t position() const { return given_; }
   /// How long the file says it is, with all its streams; absent where it does not.
-  std::optional<double> length_s() const;
+  std::optional<double> length_s() const { return file_.length_s(); }
 
-  /// What went wrong since the last call: "audio.corrupt", and once `next` has returned false
+  /// What went wrong since the last call: "audio.corrupt", "memory.limit", and once `next` has returned false
   /// "audio.truncated".
   std::vector<ItemError> take_problems();
 
  private:
-  void open();
   bool decode();
-  void feed();
   void place_frame();
   std::optional<int> samples_to_skip(double time_s);
   void begin_stretch(int rate);
@@ -64,16 +62,9 @@ class AudioReader {
   double end_s() const;
   bool is_new_clock(double time_s, double ahead_s) const;
   std::optional<double> declared_end_s() const;
-  void note_damage(int code);
 
-  std::filesystem::path path_;
-  AudioReaderOptions options_;
-  std::unique_ptr<libav::FileInput> input_;
-  libav::FormatPtr format_;
-  libav::CodecPtr codec_;
-  libav::PacketPtr packet_;
+  StreamReader file_;
   libav::FramePtr frame_;
-  AVStream* stream_ = nullptr;  // owned by format_
 
   Resampler resampler_;
   std::vector<float> mono_;
@@ -87,21 +78,15 @@ class AudioReader {
 
   std::optional<double> origin_s_;  // of the file's clock; unknown until a timestamp is seen
   double jump_s_ = 0;               // added where timestamps start over
-  bool jumps_allowed_ = false;
   double added_silence_s_ = 0;
   double overlapped_s_ = 0;           // dropped in a row
   std::vector<double> deviations_s_;  // of the latest frames, while all lie to one side
-  bool input_ended_ = false;
   bool at_end_ = false;
 
   // For take_problems().
-  bool seen_frame_ = false;
   bool end_reported_ = false;
-  libav::Damage damage_;
+  bool lacks_memory_ = false;  // and gave nothing for it
   std::int64_t not_finite_ = 0;
-  int read_error_ = 0;
-  std::int64_t missing_bytes_ = 0;
-  std::string read_error_text_;
   double packets_end_s_ = 0;
 };
 

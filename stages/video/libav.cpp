@@ -174,17 +174,20 @@ std::int64_t FileInput::seek(void* self, std::int64_t offset, int whence) {
   return offset;
 }
 
-FormatPtr open_format(FileInput& input, int& status) {
+FormatPtr open_container(FileInput& input, int& status) {
   AVFormatContext* raw = avformat_alloc_context();
   if (raw == nullptr) throw std::bad_alloc();
   raw->pb = input.context();
   raw->flags |= AVFMT_FLAG_CUSTOM_IO;
   raw->io_open = refuse_to_open;
   status = avformat_open_input(&raw, nullptr, nullptr, nullptr);  // frees `raw` if it fails
-  if (status < 0) return nullptr;
-  FormatPtr format(raw);
-  status = avformat_find_stream_info(raw, nullptr);
-  if (status < 0) return nullptr;
+  return FormatPtr(status < 0 ? nullptr : raw);
+}
+
+FormatPtr open_format(FileInput& input, int& status) {
+  FormatPtr format = open_container(input, status);
+  if (format) status = avformat_find_stream_info(format.get(), nullptr);
+  if (status < 0) format.reset();
   return format;
 }
 

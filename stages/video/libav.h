@@ -24,8 +24,6 @@ namespace reelfolio::stages::libav {
 
 /// Beyond this a step ahead is a new clock, not a pause, in formats whose clock may start over.
 constexpr double kLongestPauseS = 10;
-/// A decoder that is being emptied and only ever reports errors has to be left at some time.
-constexpr int kMaxDrainErrors = 1000;
 
 struct FrameDeleter {
   void operator()(AVFrame* p) const { av_frame_free(&p); }
@@ -123,8 +121,10 @@ class FileInput {
   AVIOContext* io_ = nullptr;
 };
 
-/// Opens the container and finds its streams. Playlists and references to other files are not
+/// Opens the container, as far as its header tells of it. Playlists and references to other files are not
 /// followed. Null where that fails, with the reason in `status`; `input` must outlive the result.
+FormatPtr open_container(FileInput& input, int& status);
+/// The same, and looks into the packets for what the header does not tell of the streams.
 FormatPtr open_format(FileInput& input, int& status);
 
 /// An open decoder of `stream`, which `configure` may set up before. Throws ItemError with code

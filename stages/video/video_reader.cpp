@@ -6,8 +6,6 @@
 
 extern "C" {
 #include <libavutil/display.h>
-#include <libavutil/imgutils.h>
-#include <libavutil/mem.h>
 }
 
 namespace reelfolio::stages {
@@ -52,143 +50,84 @@ bool is_broken(const AVFrame& frame) {
   return frame.decode_error_flags != 0 || (frame.flags & AV_FRAME_FLAG_CORRUPT) != 0;
 }
 
-}  // namespace
-
-VideoReader::VideoReader(const std::filesystem::path& path, VideoReaderOptions options)
-    : path_(path), options_(std::move(options)) {
-  libav::silence_log();
-  open();
-}
-
-void VideoReader::open() {
-  libav::forget_messages();
-  codec_.reset();
-  format_.reset();
-  input_ = std::make_unique<libav::FileInput>(path_, options_.interrupted);
-  int status = 0;
-  format_ = libav::open_format(*input_, status);
-  if (input_->interrupted()) throw Interrupted{};
-  if (status < 0) {
-    throw ItemError(libav::error_code(status, "video.unreadable"),
-                    "cannot open as a video: " + libav::error_text(status));
-  }
-  packet_ = libav::make_packet();
-  choose_stream();
-  codec_ = libav::open_decoder(*stream_, "video.unsupported", [this](AVCodecContext& codec) {
-    codec.thread_count = options_.threads;
-    codec.max_pixels = kMaxFramePixels;
-  });
-
-  const std::int32_t* matrix = display_matrix(*stream_);
-  stream_orientation_ = matrix != nullptr ? orientation_of(matrix) : Orientation{};
-  const AVRational rate = av_guess_frame_rate(format_.get(), stream_, nullptr);
-  if (rate.num > 0 && rate.den > 0 && av_q2d(rate) <= 1000) frame_s_ = 1 / av_q2d(rate);
-  jumps_allowed_ = (format_->iformat->flags & AVFMT_TS_DISCONT) != 0;
-  // Where the clock may start over a time does not name one place, and the file is read from its start.
-  seekable_ = !jumps_allowed_ && (format_->iformat->flags & (AVFMT_NOTIMESTAMPS | AVFMT_NOBINSEARCH)) == 0;
-  forget_frames();
-  origin_s_.reset();
-  if (format_->start_time != AV_NOPTS_VALUE)
-    origin_s_ = static_cast<double>(format_->start_time) / AV_TIME_BASE;
-  jump_s_ = 0;
-  from_start_ = true;
-  seen_frame_ = false;
-  damage_.reset();
-  read_error_ = 0;
-  packets_end_s_ = 0;
-  video_end_s_ = 0;
-}
-
-void VideoReader::choose_stream() {
-  stream_ = nullptr;
+AVStream* choose_stream(AVFormatContext& format) {
+  AVStream* chosen = nullptr;
   const auto rank = [](const AVStream& s) {
     const bool is_default = (s.disposition & AV_DISPOSITION_DEFAULT) != 0;
     return std::pair(is_default, static_cast<std::int64_t>(s.codecpar->width) * s.codecpar->height);
   };
-  for (unsigned i = 0; i < format_->nb_streams; ++i) {
-    AVStream* candidate = format_->streams[i];
+  for (unsigned i = 0; i < format.nb_streams; ++i) {
+    AVStream* candidate = format.streams[i];
     if (candidate->codecpar->codec_type != AVMEDIA_TYPE_VIDEO) continue;
     if ((candidate->disposition & (AV_DISPOSITION_ATTACHED_PIC | AV_DISPOSITION_TIMED_THUMBNAILS)) != 0)
       continue;
-    if (stream_ == nullptr || rank(*candidate) > rank(*stream_)) stream_ = candidate;
+    if (chosen == nullptr || rank(*candidate) > rank(*chosen)) chosen = candidate;
   }
-  if (stream_ == nullptr) throw ItemError("video.no_stream", "the file has no video stream");
+  if (chosen == nullptr) throw ItemError("video.no_stream", "the file has no video stream");
+  return chosen;
 }
 
-std::optional<double> VideoReader::length_s() const {
-  if (format_->duration == AV_NOPTS_VALUE || format_->duration <= 0) return std::nullopt;
-  return static_cast<double>(format_->duration) / AV_TIME_BASE;
+}  // namespace
+
+VideoReader::VideoReader(const std::filesystem::path& path, VideoReaderOptions options)
+    : path_(path), options_(std::move(options)) {
+  open();
+}
+
+void VideoReader::open() {
+  StreamReaderOptions options;
+  options.what = "video";
+  options.unreadable = "video.unreadable";
+  options.unsupported = "video.unsupported";
+  options.choose = choose_stream;
+  options.configure = [this](AVCodecContext& codec) {
+    codec.thread_count = options_.threads;
+    codec.max_pixels = kMaxFramePixels;
+  };
+  options.interrupted = options_.interrupted;
+  file_ = std::make_unique<StreamReader>(path_, std::move(options));
+  stream_ = file_->stream();
+
+  const std::int32_t* matrix = display_matrix(*stream_);
+  stream_orientation_ = matrix != nullptr ? orientation_of(matrix) : Orientation{};
+  const AVRational rate = av_guess_frame_rate(&file_->format(), stream_, nullptr);
+  if (rate.num > 0 && rate.den > 0 && av_q2d(rate) <= 1000) frame_s_ = 1 / av_q2d(rate);
+  jumps_allowed_ = file_->clock_may_jump();
+  // Where the clock may start over a time does not name one place, and the file is read from its start.
+  const int flags = file_->format().iformat->flags;
+  seekable_ = !jumps_allowed_ && (flags & (AVFMT_NOTIMESTAMPS | AVFMT_NOBINSEARCH)) == 0;
+  forget_frames();
+  origin_s_ = file_->origin_s();
+  jump_s_ = 0;
+  from_start_ = true;
+  packets_end_s_ = 0;
+  video_end_s_ = 0;
 }
 
 double VideoReader::seconds(std::int64_t timestamp) const {
   return static_cast<double>(timestamp) * av_q2d(stream_->time_base) - origin_s_.value_or(0);
 }
 
-void VideoReader::note_damage(int code) {
-  // A broadcast that is joined halfway begins with packets that cannot be decoded; that is no damage.
-  if (seen_frame_ || code == AVERROR(ENOMEM)) damage_.add(code, last_time_s_.value_or(0));
-}
-
-void VideoReader::feed() {
-  while (true) {
-    const int status = av_read_frame(format_.get(), packet_.get());
-    if (status == AVERROR(EAGAIN)) continue;
-    if (status < 0) {
-      if (input_->interrupted()) throw Interrupted{};
-      if (status != AVERROR_EOF) {
-        read_error_ = status;
-        read_error_text_ = libav::error_text(status);
-      }
-      input_ended_ = true;
-      avcodec_send_packet(codec_.get(), nullptr);
-      return;
-    }
-    const AVStream& from = *format_->streams[packet_->stream_index];
-    const std::int64_t stamp = packet_->pts != AV_NOPTS_VALUE ? packet_->pts : packet_->dts;
-    if (stamp != AV_NOPTS_VALUE) {
-      const double end_s =
-          static_cast<double>(stamp + std::max<std::int64_t>(packet_->duration, 0)) * av_q2d(from.time_base);
-      packets_end_s_ = std::max(packets_end_s_, end_s - origin_s_.value_or(0));
-    }
-    if (&from != stream_) {
-      av_packet_unref(packet_.get());
-      continue;
-    }
-    const bool unneeded = packet_->pts != AV_NOPTS_VALUE && seconds(packet_->pts) < skip_until_s_;
-    codec_->skip_frame = unneeded ? AVDISCARD_NONREF : AVDISCARD_DEFAULT;
-    const int sent = avcodec_send_packet(codec_.get(), packet_.get());
-    av_packet_unref(packet_.get());
-    if (sent < 0) note_damage(sent);
-    return;
+void VideoReader::look_at(const AVPacket& packet) {
+  if (const std::optional<double> end_s = file_->end_s(packet)) {
+    packets_end_s_ = std::max(packets_end_s_, *end_s - origin_s_.value_or(0));
   }
+  if (packet.stream_index != stream_->index) return;
+  const bool unneeded = packet.pts != AV_NOPTS_VALUE && seconds(packet.pts) < skip_until_s_;
+  file_->codec().skip_frame = unneeded ? AVDISCARD_NONREF : AVDISCARD_DEFAULT;
 }
 
 bool VideoReader::decode(TimedFrame& out) {
   out.frame = libav::make_frame();
-  int errors = 0;  // since the last packet
-  while (true) {
-    if (input_->interrupted()) throw Interrupted{};
-    const int status = avcodec_receive_frame(codec_.get(), out.frame.get());
-    if (status >= 0) {
-      if (out.frame->width <= 0 || out.frame->height <= 0) continue;
-      set_time(out);
-      if (is_broken(*out.frame)) note_damage(AVERROR_INVALIDDATA);
-      seen_frame_ = true;
-      return true;
-    }
-    if (status == AVERROR_EOF) break;
-    if (status != AVERROR(EAGAIN)) {
-      note_damage(status);
-      if (++errors > libav::kMaxDrainErrors) break;
-      continue;
-    }
-    if (input_ended_) break;
-    feed();
-    if (!input_ended_) errors = 0;
+  at_end_ =
+      !file_->next(*out.frame, last_time_s_.value_or(0), [this](const AVPacket& packet) { look_at(packet); });
+  if (at_end_) {
+    out.frame.reset();
+    return false;
   }
-  out.frame.reset();
-  at_end_ = true;
-  return false;
+  set_time(out);
+  if (is_broken(*out.frame)) file_->note_broken_frame(out.time_s);
+  return true;
 }
 
 void VideoReader::set_time(TimedFrame& out) {
@@ -227,7 +166,6 @@ void VideoReader::forget_frames() {
   current_ = {};
   after_ = {};
   started_ = false;
-  input_ended_ = false;
   at_end_ = false;
   last_time_s_.reset();
   last_duration_s_ = 0;
@@ -266,9 +204,7 @@ bool VideoReader::seek(double time_s) {
   for (const double earlier_s : {0.0, 2.0, 10.0}) {
     const double wanted_s = std::max(time_s - earlier_s, 0.0);
     const auto timestamp = static_cast<std::int64_t>((wanted_s + *origin_s_) / av_q2d(stream_->time_base));
-    if (avformat_seek_file(format_.get(), stream_->index, INT64_MIN, timestamp, timestamp, 0) < 0)
-      return false;
-    avcodec_flush_buffers(codec_.get());
+    if (!file_->seek(timestamp)) return false;
     forget_frames();
     from_start_ = false;
     skip_until_s_ = time_s - kReorderS;
@@ -313,7 +249,7 @@ Orientation VideoReader::orientation() const {
 }
 
 PictureSize VideoReader::size() const {
-  const AVRational aspect = av_guess_sample_aspect_ratio(format_.get(), stream_, current_.frame.get());
+  const AVRational aspect = av_guess_sample_aspect_ratio(&file_->format(), stream_, current_.frame.get());
   return upright_size(*current_.frame, aspect, orientation());
 }
 
@@ -354,42 +290,32 @@ void VideoReader::score_frame(int longer_side, BgrFrame& out) {
   scorer_.score(*current_.frame, orientation(), *score_size_, out);
 }
 
-bool VideoReader::lacks_memory() const {
-  if (read_error_ == AVERROR(ENOMEM) || damage_.lacked_memory()) return true;
-  const AVCodecParameters& stream = *stream_->codecpar;
-  const int bytes =
-      av_image_get_buffer_size(static_cast<AVPixelFormat>(stream.format), stream.width, stream.height, 1);
-  if (bytes <= 0) return false;
-  void* memory = av_malloc(static_cast<std::size_t>(bytes));
-  av_free(memory);
-  return memory == nullptr;
-}
-
 std::vector<ItemError> VideoReader::problems() const {
   std::vector<ItemError> problems;
   std::optional<double> cut_s;
-  if (at_end_ && !seen_frame_ && lacks_memory())
+  if (at_end_ && !file_->seen_frame() && lacks_memory())
     problems.emplace_back(kMemoryLimit, "needs more memory than there is");
-  if (from_start_ && at_end_ && seen_frame_) {
+  if (from_start_ && at_end_ && file_->seen_frame()) {
     std::string why;
-    const bool declared = format_->duration != AV_NOPTS_VALUE &&
-                          format_->duration_estimation_method == AVFMT_DURATION_FROM_STREAM;
-    const double declared_s = declared ? static_cast<double>(format_->duration) / AV_TIME_BASE : 0;
+    const AVFormatContext& format = file_->format();
+    const bool declared =
+        format.duration != AV_NOPTS_VALUE && format.duration_estimation_method == AVFMT_DURATION_FROM_STREAM;
+    const double declared_s = declared ? static_cast<double>(format.duration) / AV_TIME_BASE : 0;
     const double read_s = std::max(packets_end_s_, video_end_s_);
     // Headers round, and count frames that are never shown.
     const double tolerance_s = std::max(std::min(1.0, declared_s / 10), 3 * frame_s_);
-    if (read_error_ != 0) {
-      why = read_error_text_;
+    if (file_->read_error() != 0) {
+      why = file_->read_error_text();
     } else if (declared && jump_s_ == 0 && read_s < declared_s - tolerance_s) {
       why = "the file states " + libav::time_text(declared_s);
     }
     if (!why.empty()) {
       cut_s = video_end_s_;
-      problems.emplace_back(libav::error_code(read_error_, "video.truncated"),
+      problems.emplace_back(libav::error_code(file_->read_error(), "video.truncated"),
                             "the video ends at " + libav::time_text(*cut_s) + ": " + why);
     }
   }
-  damage_.report("video.corrupt", "packet or frame", "packets or frames", cut_s, problems);
+  file_->damage().report("video.corrupt", "packet or frame", "packets or frames", cut_s, problems);
   return problems;
 }
 

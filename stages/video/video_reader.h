@@ -15,6 +15,7 @@
 #include "stages/video/frame_picture.h"
 #include "stages/video/frame_score.h"
 #include "stages/video/libav.h"
+#include "stages/video/stream_reader.h"
 
 namespace reelfolio::stages {
 
@@ -51,7 +52,7 @@ struct VideoReaderOptions {
 /// format that allows it (concatenated broadcasts), time goes on from the frame before.
 class VideoReader {
  public:
-  struct Interrupted {};
+  using Interrupted = StreamReader::Interrupted;
 
   /// Opens the file and picks the video stream: the default one, then the largest; pictures attached to
   /// sound (cover art) are none. Throws ItemError "input.unreadable", "video.unreadable" (no
@@ -71,7 +72,7 @@ class VideoReader {
   /// When the next frame starts; of the last frame, when it ends.
   double end_s() const;
   /// How long the file says it is; absent where it does not.
-  std::optional<double> length_s() const;
+  std::optional<double> length_s() const { return file_->length_s(); }
   /// Parts of the frame are known to be broken.
   bool is_damaged() const;
   PictureSize size() const;  ///< upright, square pixels
@@ -82,11 +83,10 @@ class VideoReader {
   HeldFrame hold() const;
 
   /// What went wrong so far; complete once `next` has returned false after reading from the start.
-  /// "video.truncated", "video.corrupt".
+  /// "video.truncated", "video.corrupt", "memory.limit".
   std::vector<ItemError> problems() const;
-  /// After reading has failed: whether it was for want of memory. FFmpeg tells it only in part (its
-  /// demuxers make an end of the file of it while they probe), so the memory of one frame is asked for.
-  bool lacks_memory() const;
+  /// After reading has failed: whether it was for want of memory.
+  bool lacks_memory() const { return file_->lacks_memory(); }
 
  private:
   struct TimedFrame {
@@ -96,10 +96,8 @@ class VideoReader {
   };
 
   void open();
-  void choose_stream();
   bool decode(TimedFrame& out);
-  void feed();
-  void note_damage(int code);
+  void look_at(const AVPacket& packet);
   void set_time(TimedFrame& out);
   double seconds(std::int64_t timestamp) const;
   bool worth_seeking(double time_s) const;
@@ -110,11 +108,8 @@ class VideoReader {
 
   std::filesystem::path path_;
   VideoReaderOptions options_;
-  std::unique_ptr<libav::FileInput> input_;
-  libav::FormatPtr format_;
-  libav::CodecPtr codec_;
-  libav::PacketPtr packet_;
-  AVStream* stream_ = nullptr;  // owned by format_
+  std::unique_ptr<StreamReader> file_;
+  AVStream* stream_ = nullptr;  // owned by file_
 
   Orientation stream_orientation_;
   double frame_s_ = 0.04;           // usual duration of a frame
@@ -128,18 +123,13 @@ class VideoReader {
 
   TimedFrame before_, current_, after_;
   bool started_ = false;
-  bool input_ended_ = false;
   double skip_until_s_ = -std::numeric_limits<double>::infinity();
   FrameScorer scorer_;
   std::optional<PictureSize> score_size_;
 
   // For problems().
   bool from_start_ = true;
-  bool seen_frame_ = false;
   bool at_end_ = false;
-  libav::Damage damage_;
-  int read_error_ = 0;
-  std::string read_error_text_;
   double packets_end_s_ = 0;  // end of the last packet of any stream
   double video_end_s_ = 0;
 };

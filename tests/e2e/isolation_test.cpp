@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cstdint>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -33,10 +34,37 @@ std::string square_page(int side) {
          "] >>\nendobj\ntrailer << /Size 4 /Root 1 0 R >>\n%%EOF\n";
 }
 
+/// A sound (AST) of one block of 72 MB, behind whose head FFmpeg is when it asks for memory. Nothing of it is
+/// on the disk.
+std::filesystem::path sound_of_one_block(const TempFolder& folder) {
+  constexpr std::uint32_t kChannels = 3;
+  constexpr std::uint32_t kChannelBytes = 24'000'000;
+  std::string head;
+  const auto add = [&](std::uint32_t number, int bytes) {  // the most significant one first
+    for (int i = bytes - 1; i >= 0; --i) head += static_cast<char>((number >> (8 * i)) & 0xFFU);
+  };
+  head += "STRM";
+  add(32 + kChannels * kChannelBytes, 4);
+  add(1, 2);   // PCM
+  add(16, 2);  // bits
+  add(kChannels, 2);
+  add(0, 2);
+  add(48000, 4);              // samples a second
+  add(kChannelBytes / 2, 4);  // samples
+  head.append(40, '\0');
+  head += "BLCK";
+  add(kChannelBytes, 4);
+  head.append(24, '\0');
+  std::filesystem::path path = folder.write("a-large.ast", head);
+  std::filesystem::resize_file(path, head.size() + kChannels * kChannelBytes);
+  return path;
+}
+
 /// The lines of a run over `large` and then a small page, each with 64 MiB: `large` fails alone.
-std::vector<nlohmann::json> lines_of_64_mib(const TempFolder& folder, const std::filesystem::path& large) {
+std::vector<nlohmann::json> lines_of_64_mib(const TempFolder& folder, const std::filesystem::path& large,
+                                            const std::string& more_stages = "") {
   const std::string graph =
-      folder.write("graph.yaml", std::string(kDecodingGraph) + "limits: {input_memory: 64MiB}\n");
+      folder.write("graph.yaml", kDecodingGraph + more_stages + "limits: {input_memory: 64MiB}\n");
   const std::string small = folder.write("b-small.pdf", square_page(72));
   const Outcome outcome = run_quietly(graph, {large.string(), small});
   CHECK(outcome.status == 3);
@@ -81,4 +109,14 @@ TEST_CASE("isolation: a video over its memory limit says so, whatever FFmpeg mak
   std::filesystem::resize_file(large,
                                std::filesystem::file_size(large) + std::uintmax_t{8000} * 6000 * 3 / 2);
   CHECK(lines_of_64_mib(folder, large)[0]["media"] == "video");
+}
+
+TEST_CASE("isolation: a sound over its memory limit says so, whatever FFmpeg makes of it") {
+#if defined(__SANITIZE_ADDRESS__)
+  return;  // address space cannot be limited there
+#endif
+  const TempFolder folder;
+  const auto lines =
+      lines_of_64_mib(folder, sound_of_one_block(folder), "  clips: {use: split_audio, from: inputs}\n");
+  CHECK(lines[0]["errors"][0]["stage"] == "clips");
 }
