@@ -1,5 +1,7 @@
 #include "cli/bench_report.h"
 #include "cli/commands.h"
+#include "cli/console.h"
+#include "cli/settings.h"
 #include "pipeline/run_report.h"
 
 namespace reelfolio::cli {

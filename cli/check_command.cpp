@@ -1,5 +1,8 @@
 #include "cli/commands.h"
+#include "cli/console.h"
+#include "cli/settings.h"
 #include "pipeline/graph.h"
+#include "pipeline/graph_parser.h"
 
 namespace reelfolio::cli {
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cli/commands.h"
+#include "cli/console.h"
 #include "cli/jsonl_index.h"
 #include "pipeline/names.h"
 

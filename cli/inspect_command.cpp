@@ -1,3 +1,4 @@
+#include "cli/console.h"
 #include "engine/inspect.h"
 
 #include "cli/commands.h"

@@ -9,6 +9,7 @@
 #include <variant>
 
 #include "cli/commands.h"
+#include "cli/console.h"
 #include "cli/output_lock.h"
 #include "engine/error.h"
 #include "pipeline/error.h"

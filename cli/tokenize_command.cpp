@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "cli/commands.h"
+#include "cli/console.h"
 #include "engine/tokenizer.h"
 #include "pipeline/error.h"
 #include "pipeline/names.h"

@@ -7,6 +7,7 @@
 
 #include "cli/bench_report.h"
 #include "cli/options.h"
+#include "cli/settings.h"
 #include "pipeline/error.h"
 #include "tests/support/catch.h"
 
