@@ -1,15 +1,8 @@
 #include "pipeline/ledger.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
-#include <cerrno>
-#include <cstdlib>
 #include <ctime>
-#include <fstream>
 #include <functional>
 #include <map>
 #include <mutex>
@@ -21,8 +14,12 @@
 
 #include "pipeline/field_hash.h"
 #include "pipeline/file_hash.h"
+#include "pipeline/file_stamp.h"
 #include "pipeline/fingerprints.h"
+#include "pipeline/ledger_database.h"
 #include "pipeline/ledger_records.h"
+#include "pipeline/ledger_row_checks.h"
+#include "pipeline/ledger_view.h"
 #include "pipeline/names.h"
 #include "pipeline/scheduler.h"
 #include "pipeline/sqlite.h"
@@ -35,11 +32,6 @@ namespace {
 
 using stages::Json;
 
-/// "rflo": in the header of every ledger, where `file` and SQLite look for it.
-constexpr std::int64_t kApplicationId = 0x72666C6F;
-constexpr std::int64_t kVersion = 2;
-/// File systems and kernels keep times no finer than this.
-constexpr std::int64_t kClockResolutionNs = 2'000'000'000;
 constexpr std::array kMediaKinds = {stages::MediaKind::video, stages::MediaKind::pdf,
                                     stages::MediaKind::image, stages::MediaKind::audio,
                                     stages::MediaKind::text,  stages::MediaKind::unknown};
@@ -50,133 +42,9 @@ constexpr std::int64_t kForgottenDays = 90;
 constexpr std::int64_t kNotedDays = 30;
 constexpr std::size_t kKeyBytes = 32;
 
-// Without row ids each table is one tree: there is no index that damage could set against its table.
-constexpr std::array<const char*, 3> kSchema = {
-    "CREATE TABLE inputs(path BLOB PRIMARY KEY NOT NULL, stamp BLOB, size INTEGER NOT NULL, sha256 BLOB NOT "
-    "NULL,"
-    " media INTEGER NOT NULL, file_check BLOB NOT NULL, made_by BLOB, result BLOB, answers BLOB,"
-    " failed INTEGER NOT NULL DEFAULT 0, result_check BLOB, attempts INTEGER NOT NULL DEFAULT 0,"
-    " used INTEGER NOT NULL) WITHOUT ROWID",
-    "CREATE TABLE decodings(path BLOB PRIMARY KEY NOT NULL, key BLOB NOT NULL, events BLOB NOT NULL,"
-    " row_check BLOB NOT NULL) WITHOUT ROWID",
-    "CREATE TABLE answers(key BLOB PRIMARY KEY NOT NULL, answer BLOB NOT NULL, row_check BLOB NOT NULL,"
-    " used INTEGER NOT NULL) WITHOUT ROWID"};
-
-/// Checksums of rows: SQLite has none, and a flipped bit in a text leaves it a text.
-std::string file_check(const std::string& path, const std::string& stamp, std::int64_t size,
-                       const std::string& sha256, std::int64_t media) {
-  return FieldHash("ledger file").text(path).text(stamp).number(size).text(sha256).number(media).finish();
-}
-
-std::string result_check(const std::string& path, const std::string& sha256, const std::string& made_by,
-                         const std::string& result, const std::string& answers, std::int64_t failed) {
-  FieldHash hash("ledger result");
-  hash.text(path).text(sha256).text(made_by).text(result).text(answers).number(failed);
-  return hash.finish();
-}
-
-std::string decoding_check(const std::string& path, const std::string& key, const std::string& events) {
-  return FieldHash("ledger decoding").text(path).text(key).text(events).finish();
-}
-
-std::string answer_check(const std::string& key, const std::string& answer) {
-  return FieldHash("ledger answer").text(key).text(answer).finish();
-}
-
-std::int64_t nanoseconds(const timespec& time) {
-  return std::int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
-}
-
-/// What changes with a file, as text; empty where the file cannot be told from one that is being
-/// written just now.
-std::string file_stamp(const std::filesystem::path& path) {
-  struct stat status {};
-  if (stat(path.c_str(), &status) != 0 || !S_ISREG(status.st_mode)) return {};
-  timespec now{};
-  clock_gettime(CLOCK_REALTIME, &now);
-  const std::int64_t newest = std::max(nanoseconds(status.st_mtim), nanoseconds(status.st_ctim));
-  if (nanoseconds(now) - newest < kClockResolutionNs) return {};
-  std::string stamp;
-  for (const std::int64_t part :
-       {static_cast<std::int64_t>(status.st_size), nanoseconds(status.st_mtim), nanoseconds(status.st_ctim),
-        static_cast<std::int64_t>(status.st_dev), static_cast<std::int64_t>(status.st_ino)}) {
-    stamp += std::to_string(part) + " ";
-  }
-  return stamp;
-}
-
 std::int64_t day_now() {
   constexpr std::int64_t kSecondsADay = 24 * 3600;
   return std::int64_t{std::time(nullptr)} / kSecondsADay;
-}
-
-/// What a file under the ledger's name is, told from its first bytes.
-enum class StoredKind { none, ledger, other };
-
-StoredKind stored_kind(const std::filesystem::path& path) {
-  std::error_code error;
-  const auto status = std::filesystem::symlink_status(path, error);
-  if (!std::filesystem::exists(status)) return StoredKind::none;
-  if (!std::filesystem::is_regular_file(status)) return StoredKind::other;
-  std::string head(72, '\0');
-  std::ifstream file(path, std::ios::binary);
-  file.read(head.data(), static_cast<std::streamsize>(head.size()));
-  if (file.gcount() == 0) return StoredKind::none;  // killed before anything was written
-  constexpr std::string_view kMagic("SQLite format 3\0", 16);
-  if (!head.starts_with(kMagic)) return StoredKind::other;
-  std::int64_t id = 0;
-  for (std::size_t i = 68; i < 72; ++i) id = id << 8 | static_cast<unsigned char>(head[i]);
-  // The id of a ledger that was never completed is still 0.
-  return id == kApplicationId || id == 0 ? StoredKind::ledger : StoredKind::other;
-}
-
-void remove_with_log(const std::filesystem::path& path) {
-  for (const char* suffix : {"", "-wal", "-shm", "-journal"}) {
-    std::error_code ignored;
-    std::filesystem::remove(path.string() + suffix, ignored);
-  }
-}
-
-/// The names of the files survive a power cut as well as their contents.
-void sync_folder(const std::filesystem::path& path) {
-  const std::filesystem::path folder = path.parent_path().empty() ? "." : path.parent_path();
-  const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (descriptor < 0) return;
-  [[maybe_unused]] const int ignored = fsync(descriptor);  // some network file systems refuse
-  close(descriptor);
-}
-
-void check_structure(sqlite::Database& database) {
-  sqlite::Statement check = database.prepare("PRAGMA quick_check(1)");
-  if (!check.step() || check.bytes(0) != "ok") throw sqlite::Error("a check of the database fails", 11);
-}
-
-/// A database with the ledger's tables and nothing else. Throws sqlite::Error.
-sqlite::Database open_database(const std::filesystem::path& path) {
-  sqlite::Database database(path);
-  if (database.number("PRAGMA application_id") == 0 &&
-      database.number("SELECT count(*) FROM sqlite_master") == 0) {
-    std::string all = "BEGIN IMMEDIATE;";
-    for (const char* table : kSchema) all += std::string(table) + ";";
-    all += "PRAGMA application_id=" + std::to_string(kApplicationId) + ";";
-    all += "PRAGMA user_version=" + std::to_string(kVersion) + ";COMMIT";
-    database.run(all);
-    sync_folder(path);
-    return database;
-  }
-  check_structure(database);
-  return database;
-}
-
-/// Whether the tables are as this version makes them.
-bool has_schema(sqlite::Database& database) {
-  std::vector<std::string> tables;
-  sqlite::Statement rows = database.prepare("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL");
-  while (rows.step()) tables.push_back(rows.bytes(0));
-  return tables.size() == kSchema.size() &&
-         std::all_of(kSchema.begin(), kSchema.end(), [&](const char* table) {
-           return std::find(tables.begin(), tables.end(), table) != tables.end();
-         });
 }
 
 /// The part of `made_by` that names the model, and that of a stage.
@@ -199,40 +67,6 @@ std::string what_changed(const std::string& before, const std::string& now) {
 }
 
 }  // namespace
-
-/// A ledger to look at. What a killed run has left in the log can be read only by writing, so that is
-/// done to a copy.
-class LookedAt {
- public:
-  explicit LookedAt(const std::filesystem::path& path) : path_(path) {
-    std::error_code error;
-    const std::filesystem::path log = path.string() + "-wal";
-    if (const auto size = std::filesystem::file_size(log, error); error || size == 0) return;
-    std::string name = (std::filesystem::temp_directory_path() / "reelfolio-XXXXXX").string();
-    if (mkdtemp(name.data()) == nullptr) throw sqlite::Error("no folder for a copy can be made", 14);
-    copy_ = name;
-    std::filesystem::copy_file(path, copy_ / "ledger", error);
-    if (!error) std::filesystem::copy_file(log, copy_ / "ledger-wal", error);
-    if (error) throw sqlite::Error("cannot be copied: " + error.message(), 14);
-  }
-  ~LookedAt() {
-    std::error_code ignored;
-    if (!copy_.empty()) std::filesystem::remove_all(copy_, ignored);
-  }
-  LookedAt(const LookedAt&) = delete;
-  LookedAt& operator=(const LookedAt&) = delete;
-
-  sqlite::Database open() const {
-    sqlite::Database database =
-        copy_.empty() ? sqlite::Database::unchanging(path_) : sqlite::Database(copy_ / "ledger");
-    check_structure(database);
-    return database;
-  }
-
- private:
-  std::filesystem::path path_;
-  std::filesystem::path copy_;  ///< empty: none was needed
-};
 
 std::filesystem::path ledger_path(const std::filesystem::path& output) {
   return stages::partial_path(output).replace_extension(".ledger");
@@ -270,7 +104,7 @@ struct Ledger::State {
     open_media();
   }
 
-  std::unique_ptr<LookedAt> looked_at{};  ///< outlives the database
+  std::unique_ptr<LedgerView> view{};  ///< outlives the database
   const std::filesystem::path path;
   std::mutex mutex;  ///< guards the database and its statements
   sqlite::Database database;
@@ -331,14 +165,14 @@ struct Ledger::State {
       const bool is_kind = media >= 0 && media < static_cast<std::int64_t>(kMediaKinds.size());
       if (is_kind) row.media = static_cast<stages::MediaKind>(media);
       row.damaged = !is_kind || row.sha256.size() != 64 ||
-                    find_input.bytes(4) != file_check(input.native(), row.stamp, size, row.sha256, media);
+                    find_input.bytes(4) != file_row_check(input.native(), row.stamp, size, row.sha256, media);
       row.made_by = find_input.bytes(5);
       row.has_result = !find_input.is_null(6);
       row.result = find_input.bytes(6);
       row.failed = failed != 0;
       row.result_damaged =
-          row.has_result && find_input.bytes(9) != result_check(input.native(), row.sha256, row.made_by,
-                                                                row.result, find_input.bytes(7), failed);
+          row.has_result && find_input.bytes(9) != result_row_check(input.native(), row.sha256, row.made_by,
+                                                                    row.result, find_input.bytes(7), failed);
       row.attempts = find_input.number(10);
       row.used = find_input.number(11);
       found = std::move(row);
@@ -434,16 +268,16 @@ Ledger::Opened Ledger::open(const std::filesystem::path& path, const Graph& grap
     refuse("is no ledger of reelfolio; move it away, or write to another output");
   }
   if (options.read_only) return look(path, graph, model, options);
-  if (options.fresh) remove_with_log(path);
+  if (options.fresh) remove_ledger(path);
   Opened opened;
   const auto try_open = [&] {
-    sqlite::Database database = open_database(path);
+    sqlite::Database database = open_ledger_database(path);
     const std::int64_t version = database.number("PRAGMA user_version");
-    if (version > kVersion) {
+    if (version > kLedgerVersion) {
       refuse("was made by a later version of reelfolio; --fresh starts over");
     }
-    if (version < kVersion) throw sqlite::Error("it was made by an earlier version", 11);
-    if (!has_schema(database)) throw sqlite::Error("its tables are not those of a ledger", 11);
+    if (version < kLedgerVersion) throw sqlite::Error("it was made by an earlier version", 11);
+    if (!has_ledger_schema(database)) throw sqlite::Error("its tables are not those of a ledger", 11);
     opened.ledger.reset(
         new Ledger(std::make_unique<State>(path, std::move(database), graph, model, options)));
   };
@@ -455,7 +289,7 @@ Ledger::Opened Ledger::open(const std::filesystem::path& path, const Graph& grap
       const std::filesystem::path aside = path.string() + ".damaged";
       std::error_code renamed;
       std::filesystem::rename(path, aside, renamed);
-      remove_with_log(path);
+      remove_ledger(path);
       opened.warning = path.string() + ": is of no use (" + error.what() + "); it is now " + aside.string() +
                        ", and everything is done again";
       try_open();
@@ -470,13 +304,13 @@ Ledger::Opened Ledger::look(const std::filesystem::path& path, const Graph& grap
                             const LedgerOptions& options) {
   if (options.fresh || stored_kind(path) == StoredKind::none) return {};
   try {
-    auto looked_at = std::make_unique<LookedAt>(path);
-    sqlite::Database database = looked_at->open();
-    if (database.number("PRAGMA user_version") != kVersion || !has_schema(database)) {
+    auto view = std::make_unique<LedgerView>(path);
+    sqlite::Database database = view->open();
+    if (database.number("PRAGMA user_version") != kLedgerVersion || !has_ledger_schema(database)) {
       return {nullptr, path.string() + ": is of another version, or not complete"};
     }
     auto state = std::make_unique<State>(path, std::move(database), graph, model, options);
-    state->looked_at = std::move(looked_at);
+    state->view = std::move(view);
     return {std::unique_ptr<Ledger>(new Ledger(std::move(state))), ""};
   } catch (const sqlite::Error& error) {
     return {nullptr, path.string() + ": cannot be read: " + error.what()};
@@ -517,7 +351,7 @@ void Ledger::record_file(const stages::InputFile& input) {
     const auto size = static_cast<std::int64_t>(input.size_bytes);
     const auto media = static_cast<std::int64_t>(input.media);
     state->put_file.bind(3, size).bind(4, input.sha256).bind(5, media);
-    state->put_file.bind(6, file_check(input.path.native(), stamp, size, input.sha256, media));
+    state->put_file.bind(6, file_row_check(input.path.native(), stamp, size, input.sha256, media));
     state->put_file.bind(7, state->today).run();
   });
 }
@@ -557,7 +391,7 @@ std::optional<Decoding> Ledger::decoding(const stages::InputFile& input) {
     bool same = state_->find_decoding.step() && state_->find_decoding.bytes(0) == key;
     if (same) {
       events = state_->find_decoding.bytes(1);
-      same = state_->find_decoding.bytes(2) == decoding_check(input.path.native(), key, events);
+      same = state_->find_decoding.bytes(2) == decoding_row_check(input.path.native(), key, events);
     }
     state_->find_decoding.reset();
     return same;
@@ -577,7 +411,7 @@ void Ledger::record_decoding(const stages::InputFile& input, const Decoding& dec
   state_->later([state = state_.get(), path = input.path.native(), key = state_->decoding_key(input),
                  events = decoding_record(decoding)] {
     state->put_decoding.bind(1, path).bind(2, key).bind(3, events);
-    state->put_decoding.bind(4, decoding_check(path, key, events)).run();
+    state->put_decoding.bind(4, decoding_row_check(path, key, events)).run();
   });
 }
 
@@ -600,7 +434,7 @@ std::optional<KnownAnswer> Ledger::answer(const std::string& key) {
     if (has) {
       record = state_->find_answer.bytes(0);
       used = state_->find_answer.number(2);
-      has = state_->find_answer.bytes(1) == answer_check(key, record);
+      has = state_->find_answer.bytes(1) == answer_row_check(key, record);
     }
     state_->find_answer.reset();
     return has;
@@ -617,7 +451,7 @@ std::optional<KnownAnswer> Ledger::answer(const std::string& key) {
 
 void Ledger::record_answer(const std::string& key, const KnownAnswer& answer) {
   state_->later([state = state_.get(), key, record = answer_record(answer)] {
-    state->put_answer.bind(1, key).bind(2, record).bind(3, answer_check(key, record));
+    state->put_answer.bind(1, key).bind(2, record).bind(3, answer_row_check(key, record));
     state->put_answer.bind(4, state->today).run();
   });
 }
@@ -631,7 +465,7 @@ void Ledger::record(const stages::InputResult& result, const std::vector<std::st
                  made_by = state_->made_by(result.input->media), record = result_record(result), keys,
                  failed = std::int64_t{!result.errors.empty()}] {
     state->put_result.bind(1, path).bind(2, made_by).bind(3, record).bind(4, keys).bind(5, failed);
-    state->put_result.bind(6, result_check(path, sha256, made_by, record, keys, failed))
+    state->put_result.bind(6, result_row_check(path, sha256, made_by, record, keys, failed))
         .bind(7, sha256)
         .run();
   });
