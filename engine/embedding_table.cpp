@@ -2,13 +2,13 @@
 
 #include <algorithm>
 #include <cassert>
-#include <cmath>
 #include <cstdint>
 #include <cstring>
 
 #include "engine/error.h"
 #include "engine/ops/gather.h"
 #include "engine/packed_model.h"
+#include "engine/quant/int8_rounding.h"
 
 namespace reelfolio::engine {
 
@@ -38,13 +38,9 @@ std::string int8_table_problem(const TensorView& tensor, std::size_t rows, std::
 void pack_int8_table_row(ConstVector row, std::size_t group, std::span<std::byte> out) {
   assert(out.size() == int8_table_row_bytes(row.size(), group));
   for (std::size_t first = 0; first < row.size(); first += group) {
-    float largest = 0.0F;
-    for (const float value : row.subspan(first, group)) largest = std::max(largest, std::abs(value));
-    const float scale = largest / 127.0F;
-    for (std::size_t i = first; i < first + group; ++i) {
-      const auto integer = scale > 0.0F ? std::lrint(row[i] / scale) : 0;
-      out[i] = static_cast<std::byte>(static_cast<std::int8_t>(integer));
-    }
+    const float scale = quant::round_to_int8(
+        row.subspan(first, group),
+        [&](std::size_t i, std::int8_t integer) { out[first + i] = static_cast<std::byte>(integer); });
     std::memcpy(out.data() + row.size() + first / group * sizeof scale, &scale, sizeof scale);
   }
 }

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <cassert>
-#include <cmath>
 #include <vector>
 
+#include "engine/quant/int8_rounding.h"
 #include "engine/quant/lowbit.h"
 #include "engine/quant/rotation.h"
 #include "engine/tensor.h"
@@ -28,16 +28,11 @@ LowBitShape low_shape(const PackedShape& shape) {
 
 void pack_int8_row(const PackedShape& shape, std::size_t n, std::span<const float> row, std::uint8_t* codes,
                    float& scale, std::int32_t& sum) {
-  float largest = 0.0F;
-  for (const float v : row) largest = std::max(largest, std::abs(v));
-  scale = largest / 127.0F;
   sum = 0;
-  if (!(scale > 0.0F)) return;
-  for (std::size_t k = 0; k < row.size(); ++k) {
-    const auto value = static_cast<std::int32_t>(std::lrint(row[k] / scale));
-    sum += value;
-    codes[int8_offset(n, k, shape.input_tiles())] = static_cast<std::uint8_t>(value);
-  }
+  scale = round_to_int8(row, [&](std::size_t k, std::int8_t integer) {
+    sum += integer;
+    codes[int8_offset(n, k, shape.input_tiles())] = static_cast<std::uint8_t>(integer);
+  });
 }
 
 void pack_bf16_row(const PackedShape& shape, std::size_t n, std::span<const float> row, std::uint8_t* codes) {

@@ -7,6 +7,8 @@
 #include <new>
 #include <utility>
 
+#include "engine/quant/int8_rounding.h"
+
 namespace reelfolio::engine::text {
 
 namespace {
@@ -16,21 +18,13 @@ float* scales_of(std::byte* block, std::size_t head_dim) {
   return reinterpret_cast<float*>(block + kPagePositions * head_dim);
 }
 
-/// Returns the scale, max|x| / 127. Values are rounded to nearest, ties to even; NaN and infinity make
-/// the scale NaN, so that whatever reads them shows it.
-float round_to_int8(ConstVector x, std::int8_t* out) {
-  float largest = 0.0F;
-  bool finite = true;
-  for (const float value : x) {
-    finite = finite && std::isfinite(value);
-    largest = std::max(largest, std::abs(value));
+/// Returns the scale. NaN and infinity make it NaN, so that whatever reads them shows it.
+float store_int8(ConstVector x, std::int8_t* out) {
+  if (!std::all_of(x.begin(), x.end(), [](float value) { return std::isfinite(value); })) {
+    std::fill_n(out, x.size(), std::int8_t{0});
+    return std::numeric_limits<float>::quiet_NaN();
   }
-  const float scale = largest / 127.0F;
-  const bool has_values = finite && scale > 0.0F;
-  for (std::size_t i = 0; i < x.size(); ++i) {
-    out[i] = static_cast<std::int8_t>(has_values ? std::lrint(x[i] / scale) : 0);
-  }
-  return finite ? scale : std::numeric_limits<float>::quiet_NaN();
+  return quant::round_to_int8(x, [out](std::size_t i, std::int8_t integer) { out[i] = integer; });
 }
 
 }  // namespace
@@ -166,7 +160,7 @@ void KvCache::store(std::size_t layer, std::size_t position, ConstVector key, Co
           break;
         case KvType::int8:
           scales_of(block, shape.head_dim)[slot] =
-              round_to_int8(from, reinterpret_cast<std::int8_t*>(block) + first);
+              store_int8(from, reinterpret_cast<std::int8_t*>(block) + first);
           break;
       }
     }
