@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "engine/constraint/formats.h"
+#include "engine/constraint/keyword_values.h"
 #include "engine/constraint/regex.h"
 #include "engine/constraint/schema_references.h"
 #include "engine/json_tree.h"
@@ -110,43 +111,6 @@ constexpr std::size_t kMaxSchemas = 10000;
 constexpr std::array<std::string_view, 7> kTypes = {"array",  "boolean", "integer", "null",
                                                     "number", "object",  "string"};
 
-enum class Expects { anything, count, number, schema, schemas, schema_map };
-struct Expectation {
-  std::string_view keyword;
-  Expects expects;
-};
-constexpr std::array kExpectations = {
-    Expectation{"$defs", Expects::schema_map},
-    Expectation{"additionalItems", Expects::schema},
-    Expectation{"additionalProperties", Expects::schema},
-    Expectation{"allOf", Expects::schemas},
-    Expectation{"anyOf", Expects::schemas},
-    Expectation{"contains", Expects::schema},
-    Expectation{"definitions", Expects::schema_map},
-    Expectation{"dependentSchemas", Expects::schema_map},
-    Expectation{"else", Expects::schema},
-    Expectation{"exclusiveMaximum", Expects::number},
-    Expectation{"exclusiveMinimum", Expects::number},
-    Expectation{"if", Expects::schema},
-    Expectation{"maxItems", Expects::count},
-    Expectation{"maxLength", Expects::count},
-    Expectation{"maxProperties", Expects::count},
-    Expectation{"maximum", Expects::number},
-    Expectation{"minContains", Expects::count},
-    Expectation{"minItems", Expects::count},
-    Expectation{"minLength", Expects::count},
-    Expectation{"minProperties", Expects::count},
-    Expectation{"minimum", Expects::number},
-    Expectation{"multipleOf", Expects::number},
-    Expectation{"not", Expects::schema},
-    Expectation{"oneOf", Expects::schemas},
-    Expectation{"patternProperties", Expects::schema_map},
-    Expectation{"prefixItems", Expects::schemas},
-    Expectation{"properties", Expects::schema_map},
-    Expectation{"propertyNames", Expects::schema},
-    Expectation{"then", Expects::schema},
-};
-
 const SchemaKeyword* find_keyword(std::string_view name) {
   const auto found = std::find_if(kKeywords.begin(), kKeywords.end(),
                                   [&](const SchemaKeyword& each) { return each.name == name; });
@@ -214,17 +178,15 @@ void SchemaChecker::visit_list(const Json& value, const std::string& pointer, in
 void SchemaChecker::visit_keyword(const Json& node, const SchemaKeyword& keyword, const Json& value,
                                   const std::string& here, int depth) {
   const std::string_view name = keyword.name;
-  const auto expected = std::find_if(kExpectations.begin(), kExpectations.end(),
-                                     [&](const Expectation& each) { return each.keyword == name; });
-  switch (expected == kExpectations.end() ? Expects::anything : expected->expects) {
-    case Expects::count:
+  switch (keyword_value(name)) {
+    case KeywordValue::count:
       // 2.0 is a count as well.
       if (!value.is_number() || !decimal(value).whole() || decimal(value).negative ||
           value.get<double>() > 1e9) {
         refuse(here, "expected a whole number from 0 to 1000000000");
       }
       return;
-    case Expects::number:
+    case KeywordValue::number:
       if (!value.is_number()) return refuse(here, "expected a number");
       if (name == "multipleOf") {
         const Decimal number = decimal(value);
@@ -234,11 +196,16 @@ void SchemaChecker::visit_keyword(const Json& node, const SchemaKeyword& keyword
         if (!number_automaton(rule)) refuse(here, "a multiple of so many digits is not supported");
       }
       return;
-    case Expects::schema:
+    case KeywordValue::schema:
       return visit(value, here, depth + 1);
-    case Expects::schemas:
+    case KeywordValue::schemas:
       return visit_list(value, here, depth);
-    case Expects::schema_map:
+    case KeywordValue::schema_or_schemas:
+      if (!value.is_array()) return visit(value, here, depth + 1);
+      visit_list(value, here, depth);
+      if (node.contains("prefixItems")) refuse(here, "expected one schema beside prefixItems");
+      return;
+    case KeywordValue::schema_map:
       if (!value.is_object()) return refuse(here, "expected an object of schemas");
       for (const auto& [key, schema] : value.items()) {
         const std::string below = here + "/" + pointer_step(key);
@@ -247,7 +214,8 @@ void SchemaChecker::visit_keyword(const Json& node, const SchemaKeyword& keyword
         if (name == "dependentSchemas") document_.add_dependency(node, key, {}, &schema, below);
       }
       return;
-    case Expects::anything:
+    case KeywordValue::dependencies:
+    case KeywordValue::other:
       break;
   }
   if (name == "$id" || name == "$anchor") {
@@ -256,10 +224,6 @@ void SchemaChecker::visit_keyword(const Json& node, const SchemaKeyword& keyword
     if (here != "/$schema") refuse(here, "is supported at the top of the schema alone");
   } else if (name == "$ref") {
     check_reference(node, value, here);
-  } else if (name == "items") {
-    value.is_array() ? visit_list(value, here, depth) : visit(value, here, depth + 1);
-    if (value.is_array() && node.contains("prefixItems"))
-      refuse(here, "expected one schema beside prefixItems");
   } else if (name == "type") {
     check_types(value, here);
   } else if (name == "enum") {

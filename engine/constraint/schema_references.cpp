@@ -1,7 +1,6 @@
 #include "engine/constraint/schema_references.h"
 
 #include <algorithm>
-#include <array>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -10,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/constraint/keyword_values.h"
 #include "engine/json_tree.h"
 
 namespace reelfolio::engine::constraint {
@@ -20,27 +20,6 @@ using Json = nlohmann::ordered_json;
 
 /// The walk recurses.
 constexpr std::size_t kMaxWalkedLevels = 1000;
-
-constexpr std::array<std::string_view, 12> kWithSchema = {"additionalItems",
-                                                          "additionalProperties",
-                                                          "contains",
-                                                          "else",
-                                                          "if",
-                                                          "items",
-                                                          "not",
-                                                          "propertyNames",
-                                                          "then",
-                                                          "contentSchema",
-                                                          "unevaluatedItems",
-                                                          "unevaluatedProperties"};
-constexpr std::array<std::string_view, 5> kWithList = {"allOf", "anyOf", "items", "oneOf", "prefixItems"};
-constexpr std::array<std::string_view, 6> kWithMap = {
-    "$defs", "definitions", "dependencies", "dependentSchemas", "patternProperties", "properties"};
-
-template <class Names>
-bool is_one_of(const Names& names, std::string_view name) {
-  return std::find(names.begin(), names.end(), name) != names.end();
-}
 
 int hex_value(char c) {
   return c >= '0' && c <= '9'   ? c - '0'
@@ -134,11 +113,14 @@ class References {
       referring_.emplace_back(&node, base);
     for (auto& [name, value] : node.items()) {
       const std::string here = pointer + "/" + pointer_step(name);
-      if (value.is_object() && is_one_of(kWithSchema, name)) {
+      const KeywordValue kind = keyword_value(name);
+      const bool is_either = kind == KeywordValue::schema_or_schemas;
+      if (value.is_object() && (kind == KeywordValue::schema || is_either)) {
         visit(value, here, base);
-      } else if (value.is_array() && is_one_of(kWithList, name)) {
+      } else if (value.is_array() && (kind == KeywordValue::schemas || is_either)) {
         for (std::size_t i = 0; i < value.size(); ++i) visit(value[i], here + "/" + std::to_string(i), base);
-      } else if (value.is_object() && is_one_of(kWithMap, name)) {
+      } else if (value.is_object() &&
+                 (kind == KeywordValue::schema_map || kind == KeywordValue::dependencies)) {
         for (auto& [key, schema] : value.items()) visit(schema, here + "/" + pointer_step(key), base);
       }
     }
