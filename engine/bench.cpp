@@ -113,14 +113,12 @@ Work text_work(const TextConfig& text, std::size_t start, std::size_t rows) {
   return total;
 }
 
-/// Keys and values that one decode step of a sequence reads.
+/// Keys and values, with their scales, that one decode step of a sequence reads. Layers that share the keys
+/// of another read them again.
 double kv_bytes(const TextConfig& text, const text::KvLayout& layout, std::size_t positions) {
-  const double element = layout.type == text::KvType::f32 ? 4 : layout.type == text::KvType::bf16 ? 2 : 1;
   double bytes = 0;
   for (const TextLayerConfig& layer : text.layers) {
-    const std::size_t seen =
-        layer.type == LayerType::sliding ? std::min(positions, text.sliding_window) : positions;
-    bytes += 2 * element * static_cast<double>(seen * layer.num_key_value_heads * layer.head_dim);
+    bytes += static_cast<double>(layout.bytes_read(layer.kv_layer, positions));
   }
   return bytes;
 }

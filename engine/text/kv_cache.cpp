@@ -73,6 +73,12 @@ std::size_t KvLayout::page_bytes(std::size_t layer) const {
   return 2 * layers[layer].num_kv_heads * block_bytes(layer);
 }
 
+std::size_t KvLayout::bytes_read(std::size_t layer, std::size_t positions) const {
+  const bool is_sliding = layers[layer].type == LayerType::sliding;
+  const std::size_t seen = is_sliding ? std::min(positions, sliding_window) : positions;
+  return seen * (page_bytes(layer) / kPagePositions);
+}
+
 std::size_t KvLayout::bytes_for(std::size_t positions, std::size_t chunk) const {
   const auto pages = [](std::size_t count) { return (count + kPagePositions - 1) / kPagePositions; };
   std::size_t total = 0;

@@ -32,6 +32,8 @@ struct KvLayout {
   std::size_t block_bytes(std::size_t layer) const;
   /// Bytes of one page of a layer: keys and values of kPagePositions positions.
   std::size_t page_bytes(std::size_t layer) const;
+  /// Bytes of a layer's keys and values, scales included, that a query reads behind `positions` positions.
+  std::size_t bytes_read(std::size_t layer, std::size_t positions) const;
   /// Upper bound for a sequence of `positions` positions, prefilled in chunks of at most
   /// `chunk`: known before any work.
   std::size_t bytes_for(std::size_t positions, std::size_t chunk) const;

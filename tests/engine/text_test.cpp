@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <map>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -365,6 +366,24 @@ TEST_CASE("sliding layers keep the window, full layers everything, within the bo
   // 1000 positions are 16 pages; a window of 16 positions meets one page or two.
   const std::size_t pages_of_window = (1000 + 1 - layout.sliding_window) / text::kPagePositions == 15 ? 1 : 2;
   CHECK(cache.memory_bytes() == 16 * full + pages_of_window * sliding);
+}
+
+TEST_CASE(
+    "keys and values that a query reads: scales count, and no more than the window of a sliding layer") {
+  text::KvLayout layout;
+  layout.sliding_window = 100;
+  layout.layers = {{LayerType::full, 2, 64}, {LayerType::sliding, 3, 32}};
+  for (const auto& [type, row_64, row_32] :
+       {std::tuple(text::KvType::f32, 256U, 128U), std::tuple(text::KvType::bf16, 128U, 64U),
+        std::tuple(text::KvType::int8, 64U + 4U, 32U + 4U)}) {
+    INFO("keys and values " << text::kv_type_name(type));
+    layout.type = type;
+    CHECK(layout.bytes_read(0, 0) == 0);
+    CHECK(layout.bytes_read(0, 70) == 2 * 2 * row_64 * 70);
+    CHECK(layout.bytes_read(0, 1000) == 2 * 2 * row_64 * 1000);
+    CHECK(layout.bytes_read(1, 70) == 2 * 3 * row_32 * 70);
+    CHECK(layout.bytes_read(1, 1000) == 2 * 3 * row_32 * 100);
+  }
 }
 
 TEST_CASE("a full context of E4B has a known size, and is refused with the numbers where memory is short") {
