@@ -22,19 +22,12 @@ GrammarState::GrammarState(std::shared_ptr<const Constraint> constraint, std::sh
       tokenizer_(&tokenizer),
       position_(automaton().start()) {}
 
-std::shared_ptr<const TokenMask> GrammarState::mask() {
-  if (held_.empty()) return masks_->mask(position_);
-  const TokenTrie::Node node = masks_->trie().find(held_);
-  return std::make_shared<const TokenMask>(masks_->below(node, automaton().next(position_, held_)));
-}
-
 bool GrammarState::accept(TokenId id) {
   const std::string_view text = tokenizer_->token_bytes(id);
-  if (text.empty() || tokenizer_->is_special(id) || text.substr(0, held_.size()) != held_) return false;
+  if (text.empty() || tokenizer_->is_special(id)) return false;
   Position next = automaton().next(position_, text);
   if (next.dead()) return false;
   position_ = std::move(next);
-  held_.clear();
   recent_.push_back(id);
   if (recent_.size() > kContextTokens + 1) recent_.erase(recent_.begin());
   fresh_ = true;
@@ -61,20 +54,27 @@ std::vector<TokenId> GrammarState::tokens_of(const std::string& text) const {
   return ids;
 }
 
-bool GrammarState::can_grow(const std::string& token, const Position& behind) const {
-  const TokenTrie::Node node = masks_->trie().find(token);
-  if (node == TokenTrie::kNone) return false;
+bool GrammarState::can_grow(std::string_view text, const Position& behind) const {
   const TokenTrie& trie = masks_->trie();
+  const TokenTrie::Node node = trie.find(text);
+  if (node == TokenTrie::kNone) return false;
   for (TokenTrie::Node child = node + 1; child < trie.end(node); child = trie.end(child)) {
     if (!automaton().next(behind, trie.byte(child)).dead()) return true;
   }
   return false;
 }
 
+std::size_t GrammarState::first_open(std::string_view forced, const Position& end) const {
+  if (automaton().must_end(end)) return forced.size();
+  const std::size_t longest = masks_->trie().longest_bytes();
+  std::size_t at = forced.size() - std::min(forced.size(), longest);
+  while (at < forced.size() && !can_grow(forced.substr(at), end)) ++at;
+  return at;
+}
+
 std::vector<TokenId> GrammarState::jump(std::size_t left) {
   std::vector<TokenId> last;
   if (std::exchange(fresh_, false)) last.push_back(recent_.back());
-  if (!held_.empty()) return last;
   std::string forced;
   Position end = position_;
   while (forced.size() < kMaxForcedBytes) {
@@ -96,21 +96,18 @@ std::vector<TokenId> GrammarState::jump(std::size_t left) {
   }
   if (text_of(ids) != last_text + forced) return last;
 
-  std::string held(tokenizer_->token_bytes(ids.back()));
-  if (automaton().must_end(end) || !can_grow(held, end)) {
-    held.clear();
-  } else {
-    ids.pop_back();
-    // What the model chose is not taken back.
-    if (text_of(ids).size() < last_text.size()) return last;
+  // The text may split in another way from the token on in which one begins that reaches further.
+  std::size_t bytes = last_text.size() + forced.size();
+  for (const std::size_t open = last_text.size() + first_open(forced, end); bytes > open; ids.pop_back()) {
+    bytes -= tokenizer_->token_bytes(ids.back()).size();
   }
+  // What the model chose is not taken back.
+  if (bytes <= last_text.size()) return last;
   const std::size_t more = ids.size() - std::min(ids.size(), last.size());
   if (more > left) return last;
-  const std::string read = text_of(ids).substr(last_text.size());
-  Position position = automaton().next(position_, read);
+  Position position = automaton().next(position_, forced.substr(0, bytes - last_text.size()));
   if (!can_complete(position, left - more)) return last;
   position_ = std::move(position);
-  held_ = std::move(held);
   if (!last.empty()) recent_.pop_back();
   recent_.insert(recent_.end(), ids.begin(), ids.end());
   if (recent_.size() > kContextTokens + 1) {

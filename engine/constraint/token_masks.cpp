@@ -191,14 +191,6 @@ std::shared_ptr<const TokenMask> TokenMasks::mask(const Position& position) {
   return mask;
 }
 
-TokenMask TokenMasks::below(TrieNode node, const Position& position) {
-  const std::lock_guard lock(mutex_);
-  TokenMask mask(trie().vocab_size());
-  if (node != 0) take(node, mask);
-  walk(node, position, mask);
-  return mask;
-}
-
 void TokenMasks::take(TrieNode node, TokenMask& mask) {
   set_all(mask, trie().tokens(node));
   if (taken_ != nullptr) taken_->push_back(node);

@@ -75,8 +75,6 @@ class TokenMasks {
 
   /// The tokens that can follow. Equal positions have equal masks, whatever was asked before.
   std::shared_ptr<const TokenMask> mask(const Position& position);
-  /// The tokens below `node`, itself included, whose bytes behind those of `node` can follow `position`.
-  TokenMask below(TokenTrie::Node node, const Position& position);
 
   const Automaton& automaton() const { return *automaton_; }
   const TokenTrie& trie() const { return strings_->trie(); }
