@@ -64,10 +64,10 @@ def build_config(tok, audio=False):
     token = tok.token_to_id
     text = Gemma4TextConfig(
         vocab_size=tok.get_vocab_size(), vocab_size_per_layer_input=tok.get_vocab_size(),
-        hidden_size=128, intermediate_size=384, num_hidden_layers=8,
-        layer_types=(["sliding_attention"] * 3 + ["full_attention"]) * 2,
+        hidden_size=128, intermediate_size=384, num_hidden_layers=12,
+        layer_types=(["sliding_attention"] * 3 + ["full_attention"]) * 3,
         num_attention_heads=4, num_key_value_heads=2, head_dim=32, global_head_dim=64,
-        hidden_size_per_layer_input=16, num_kv_shared_layers=3, use_double_wide_mlp=False,
+        hidden_size_per_layer_input=16, num_kv_shared_layers=7, use_double_wide_mlp=False,
         sliding_window=256, max_position_embeddings=8192, final_logit_softcapping=30.0,
         rope_parameters={
             "sliding_attention": {"rope_type": "default", "rope_theta": 10_000.0},
@@ -76,7 +76,7 @@ def build_config(tok, audio=False):
         use_bidirectional_attention=None, pad_token_id=token("<pad>"), eos_token_id=token("<eos>"), bos_token_id=token("<bos>"),
     )
     vision = Gemma4VisionConfig(
-        hidden_size=128, intermediate_size=384, num_hidden_layers=3, num_attention_heads=2, num_key_value_heads=2, head_dim=64,
+        hidden_size=128, intermediate_size=384, num_hidden_layers=6, num_attention_heads=2, num_key_value_heads=2, head_dim=64,
         patch_size=PATCH, pooling_kernel_size=POOL, position_embedding_size=512, use_clipped_linears=True, standardize=False,
         default_output_length=IMAGE_BUDGET,
     )

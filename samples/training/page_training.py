@@ -132,7 +132,7 @@ def train_pages(args, model, tok):
             shelf.add(rng, args.fresh if shelf.kept else 8 * args.batch)
             chosen = shelf.pick(rng, max(2, args.batch // 2))
             talk = [batches.page_conversations(rng, *facts[:2], args.json_share, args.whole_share) for facts, *_ in chosen]
-            loss, away, *shares = page_loss(model, text, shelf.soft_tokens(chosen, model, book, args.code_noise), talk, [facts[2] for facts, *_ in chosen])
+            loss, away, *shares = page_loss(model, text, shelf.soft_tokens(chosen, model, book, args.page_code_noise), talk, [facts[2] for facts, *_ in chosen])
             shares.append(away.detach())
             loss = loss + args.guide * away
         loss.backward()

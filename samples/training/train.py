@@ -224,7 +224,9 @@ def main():
     p.add_argument("--other-lr", type=float, default=3e-3, help="of tables and norms")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--threads", type=int, default=1)
-    p.add_argument("--code-noise", type=float, default=0.15)
+    p.add_argument("--code-noise", type=float, default=0.15, help="decoder: deviation of the noise on codes of frames")
+    # The 128 numbers of a soft token hold what a page's 482 say of a cell, and the noise of them all: 0.15 hides much of it.
+    p.add_argument("--page-code-noise", type=float, default=0.05, help="pages: the same of pages")
     p.add_argument("--whole-from", type=int, default=400, help="tower: first step that also sees whole frames")
     p.add_argument("--pages-from", type=int, default=1200, help="tower: first step that also sees pages")
     p.add_argument("--whole-pages-after", type=int, default=400, help="tower: page steps after which some pages are seen whole")

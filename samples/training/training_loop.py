@@ -1,6 +1,7 @@
 """What the phases of training share: learning rates, losses of answers, logs, checkpoints, averaged weights."""
 import json
 import os
+import re
 import time
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import forward
 
 # What training needs beside samples/model to go on from it: the heads that read the tower's features, and the table of codes.
 KEPT_HEADS = Path(__file__).resolve().parent / "heads.safetensors"
+# Parameters that hold something for each layer.
+PER_LAYER = ("embed_tokens_per_layer.weight", "per_layer_model_projection.weight")
 
 
 def steps_of(args, start, warm_up=60):
@@ -107,10 +110,33 @@ def directory_state(path):
     return state
 
 
+def begins_silent(name, known):
+    """Whether `name` is a norm that closes a branch of a layer which the checkpoint with the names `known` does not have."""
+    layer = re.match(r"(.*layers\.\d+\.)(?:post_\w+norm)\.weight$", name)
+    return layer is not None and not any(k.startswith(layer[1]) for k in known)
+
+
+def grown(own, found):
+    """The state `own` of a module with what `found` of a smaller one holds. Layers that are new say nothing at first, so that the model
+    computes what the smaller one did; of the tables of Per-Layer Embeddings the rows or columns of new layers keep their first values."""
+    out = {}
+    for name, value in own.items():
+        old = found.get(name)
+        if old is None:
+            if found and begins_silent(name, found):
+                out[name] = torch.zeros_like(value)
+        elif old.shape == value.shape:
+            out[name] = old
+        elif name.endswith(PER_LAYER) and all(a <= b for a, b in zip(old.shape, value.shape)):
+            out[name] = value.clone()
+            out[name][tuple(slice(n) for n in old.shape)] = old
+    return out
+
+
 def restore(path, opt, averaged=False, **modules):
-    """Loads what fits of a checkpoint or a model directory; returns its step, 0 if there is none. Parameters that have
-    another shape or did not exist keep their first values, and the optimiser then starts afresh. `averaged`: the running average of
-    `model` instead, where there is one."""
+    """Loads what fits of a checkpoint or a model directory, of one with fewer layers too (`grown`); returns its step, 0 if there is none.
+    Parameters that have another shape or did not exist keep their first values, and the optimiser then starts afresh. `averaged`: the
+    running average of `model` instead, where there is one."""
     if not path.exists():
         return 0
     state = directory_state(path) if path.is_dir() else torch.load(path, weights_only=True)
@@ -118,10 +144,9 @@ def restore(path, opt, averaged=False, **modules):
         state["model"] = state["average"]
     same = True
     for name, module in modules.items():
-        own = module.state_dict()
-        fits = {k: v for k, v in state.get(name, {}).items() if k in own and v.shape == own[k].shape}
-        same &= len(fits) == len(own)
-        module.load_state_dict(fits, strict=False)
+        own, found = module.state_dict(), state.get(name, {})
+        same &= all(k in found and found[k].shape == v.shape for k, v in own.items())
+        module.load_state_dict(grown(own, found), strict=False)
     if same and opt is not None and "opt" in state:
         opt.load_state_dict(state["opt"])
     return state["step"]
