@@ -23,6 +23,7 @@ import frames
 import invoice_text
 import speech
 
+SEED = 2026
 SIZES = ((360, 640), (480, 640), (512, 512), (640, 480), (720, 1280))
 LAID_OUT = ((288, 528), (336, 432), (384, 384), (432, 336), (288, 528))
 CAPTION_PROMPT = "Describe the image."
@@ -141,7 +142,7 @@ def main():
     p.add_argument("model")
     p.add_argument("--items", type=int, default=500, help="pictures or phrases; each frame gives one caption and two questions, each page an extraction and two readings")
     p.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
-    p.add_argument("--seed", type=int, default=2026)
+    p.add_argument("--seed", type=int, default=SEED)
     p.add_argument("--batch", type=int, default=10)
     p.add_argument("--threads", type=int, default=1)
     p.add_argument("--fixed-questions", action="store_true", help="questions that fit every picture, four of a frame and five of a page, instead of two that vary")
