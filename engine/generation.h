@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <functional>
+#include <future>
 #include <list>
 #include <memory>
 #include <mutex>
@@ -25,14 +26,15 @@ namespace reelfolio::engine {
 /// Any thread.
 class Grammars {
  public:
-  /// `tokenizer` is borrowed. Its tree of tokens is made with the first state.
-  explicit Grammars(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
+  /// `tokenizer` is borrowed. What states need of its tokens takes a fraction of a second to make and is made
+  /// on a thread of its own: nothing that is being answered when the first constraint comes waits for it.
+  explicit Grammars(const Tokenizer& tokenizer);
   constraint::GrammarState state(const std::shared_ptr<const Constraint>& constraint);
 
  private:
   const Tokenizer& tokenizer_;
   std::mutex mutex_;
-  std::shared_ptr<constraint::StringMasks> strings_;
+  std::shared_future<std::shared_ptr<constraint::StringMasks>> strings_;
   struct Known {
     std::shared_ptr<const Constraint> constraint;
     std::shared_ptr<constraint::TokenMasks> masks;
