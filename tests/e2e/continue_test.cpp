@@ -123,7 +123,7 @@ TEST_CASE("e2e: a changed prompt decodes nothing, with the cache damaged or dele
   const auto ask = [&](const std::string& prompt) {
     const std::string setting = "caption.prompt=" + prompt;
     CHECK(place.run({"--set", setting}).status == 0);
-    CHECK(place.stage("caption")["generated_tokens"] > 0);
+    CHECK(place.stage("caption")["prompt_tokens"] > 0);
     CHECK(place.text() == place.run({"--set", setting}, "-").out);
     return place.stage("images")["items"].get<int>() + place.stage("pages")["items"].get<int>();
   };
