@@ -176,6 +176,7 @@ TEST_CASE(
     REQUIRE(asked < 100);
   }
   CHECK(constraint->admits(text));
+  CHECK(asked < static_cast<int>(tokenizer().encode(text).size()));
 }
 
 TEST_CASE("grammar state: a value that is forced throughout needs no model, and a limit stops a jump") {
