@@ -92,10 +92,9 @@ void VideoReader::open() {
   stream_orientation_ = matrix != nullptr ? orientation_of(matrix) : Orientation{};
   const AVRational rate = av_guess_frame_rate(&file_->format(), stream_, nullptr);
   if (rate.num > 0 && rate.den > 0 && av_q2d(rate) <= 1000) frame_s_ = 1 / av_q2d(rate);
-  jumps_allowed_ = file_->clock_may_jump();
   // Where the clock may start over a time does not name one place, and the file is read from its start.
   const int flags = file_->format().iformat->flags;
-  seekable_ = !jumps_allowed_ && (flags & (AVFMT_NOTIMESTAMPS | AVFMT_NOBINSEARCH)) == 0;
+  seekable_ = !file_->clock_may_jump() && (flags & (AVFMT_NOTIMESTAMPS | AVFMT_NOBINSEARCH)) == 0;
   forget_frames();
   origin_s_ = file_->origin_s();
   jump_s_ = 0;
@@ -147,7 +146,7 @@ void VideoReader::set_time(TimedFrame& out) {
     out.time_s = seconds(frame.best_effort_timestamp) + jump_s_;
     if (last_time_s_) {
       const double step_s = out.time_s - *last_time_s_;
-      if (step_s < -kSmallStepBackS || (jumps_allowed_ && step_s > libav::kLongestPauseS)) {
+      if (step_s < -kSmallStepBackS || (file_->clock_may_jump() && step_s > libav::kLongestPauseS)) {
         jump_s_ += expected_s - out.time_s;
         out.time_s = expected_s;
       } else if (step_s <= 0) {
@@ -297,10 +296,9 @@ std::vector<ItemError> VideoReader::problems() const {
     problems.emplace_back(kMemoryLimit, "needs more memory than there is");
   if (from_start_ && at_end_ && file_->seen_frame()) {
     std::string why;
-    const AVFormatContext& format = file_->format();
     const bool declared =
-        format.duration != AV_NOPTS_VALUE && format.duration_estimation_method == AVFMT_DURATION_FROM_STREAM;
-    const double declared_s = declared ? static_cast<double>(format.duration) / AV_TIME_BASE : 0;
+        length_s() && file_->format().duration_estimation_method == AVFMT_DURATION_FROM_STREAM;
+    const double declared_s = declared ? *length_s() : 0;
     const double read_s = std::max(packets_end_s_, video_end_s_);
     // Headers round, and count frames that are never shown.
     const double tolerance_s = std::max(std::min(1.0, declared_s / 10), 3 * frame_s_);

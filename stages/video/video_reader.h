@@ -118,7 +118,6 @@ class VideoReader {
   std::optional<double> last_time_s_;
   double last_duration_s_ = 0;
   bool counted_ = false;  // the time of the last frame was counted, not read
-  bool jumps_allowed_ = false;
   bool seekable_ = false;
 
   TimedFrame before_, current_, after_;
