@@ -15,7 +15,7 @@ import invoice_text
 GRIDS = ((288, 528), (336, 432), (384, 384), (432, 336))
 BRANCH_TOKENS = 160
 PAGE_BRANCH_TOKENS = 288
-SPEECH_BRANCH_TOKENS = 224
+SPEECH_BRANCH_TOKENS = 352
 CELLS_OF_A_TOKEN = 4  # as many are told apart where the characters of a token lie in several
 
 
@@ -48,6 +48,10 @@ class Text:
             at = sorted({cells[w] for w in answer.where[begin:end] if w in cells})[:CELLS_OF_A_TOKEN]
             out[k, :len(at)] = at
         return out
+
+    def branch_tokens(self, talk):
+        """Positions that a picture's or a sound's conversations take in `pack`."""
+        return sum(len(self.encode(q)) + len(self.middle) + len(self.encode(a)) for q, a in talk)
 
     def pack(self, soft_tokens, conversations, size=BRANCH_TOKENS, front=None, back=None, cells=None):
         """conversations: one list of (question, answer) per picture, or per sound with its `front` and `back` -> ids, targets, branch, positions, all

@@ -1,12 +1,11 @@
 """Scores a model directory with transformers on held-out material.
 
-    evaluate.py MODEL [--items 500] [--dtype float32] [--answers OUT.jsonl] [--images FOLDER]
+    evaluate.py MODEL [--items 500] [--dtype float32] [--answers OUT.jsonl]
 
 Tasks: caption and questions, both by exact match; with --pages extraction (share of fields that are exact,
 share of answers that are valid JSON) and reading (share of characters that are right); with --speech transcription (exact match). Frames are drawn at the
 sizes of videos and photographs and go through the model directory's own image processor and chat
-template. --answers keeps every prompt, expected and given answer; --images keeps the
-pictures, for the same comparison through another engine.
+template. --answers keeps every prompt, expected and given answer, for the same comparison through another engine.
 """
 import argparse
 import json
@@ -63,11 +62,14 @@ def held_out_pages(seed, count, fixed=False):
 
 
 def held_out_speech(seed, count, fixed=False):
-    """(sound, [(task, prompt, expected)]) for `count` held-out phrases, each asked as the `transcribe` stage does."""
+    """(sound, [(task, prompt, expected)]) for `count` held-out sounds, of which one in ten has no speech, asked what the `transcribe` stage
+    asks; the samples are those of a 16-bit file."""
     for i in range(count):
         rng = np.random.default_rng((seed, 97, i))
-        phrase = speech.random_phrase(rng, held_out=True)
-        yield speech.speak(rng, phrase), [("transcribe", speech.PROMPTS[0], speech.written(phrase))]
+        said = speech.random_phrases(rng, held_out=True) if i % 10 != 9 else []
+        sound = np.round(32767 * (speech.speak(rng, said) if said else speech.no_speech(rng))).astype(np.float32) / 32768
+        yield sound, [("transcribe", speech.PROMPTS[0], speech.written(" ".join(said))),
+                      ("language", speech.LANGUAGE_PROMPT, speech.LANGUAGE if said else speech.NO_LANGUAGE)]
 
 
 def fields(text):
@@ -150,7 +152,6 @@ def main():
     what.add_argument("--pages", dest="material", action="store_const", const="pages", default="frames", help="invoices instead of frames, at 140 soft tokens")
     what.add_argument("--speech", dest="material", action="store_const", const="speech", help="spoken phrases instead of frames")
     p.add_argument("--answers", type=Path)
-    p.add_argument("--images", type=Path)
     args = p.parse_args()
     torch.set_num_threads(args.threads)
     reference = Reference(args.model, getattr(torch, args.dtype))
@@ -168,12 +169,8 @@ def main():
             kept.append({"item": index, "task": task, "prompt": prompt, "expected": expected, "answer": text, "ids": row})
         waiting.clear()
 
-    if args.images:
-        args.images.mkdir(parents=True, exist_ok=True)
     source = {"frames": held_out_frames, "pages": held_out_pages, "speech": held_out_speech}[args.material](args.seed, args.items, args.fixed_questions)
     for index, (shown, talk) in enumerate(source):
-        if args.images and args.material != "speech":
-            shown.save(args.images / f"{index:05d}.png")
         waiting.extend((index, shown, *t) for t in talk)
         if len(waiting) >= 3 * args.batch:
             flush()

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
-from transformers import Gemma4AudioFeatureExtractor
 
 import batches
 import material
@@ -65,8 +64,10 @@ def main():
     seen = [{"pixel_values": batches.patches_of(images), "image_position_ids": batches.grid_positions(*size).expand(len(images), -1, -1)} for size, images in seen]
     heard = []
     for _ in range(4 if hears else 0):
-        made = speech_training.Heard(rng, Gemma4AudioFeatureExtractor(), 8, held_out=True)
-        heard.append({"input_features": made.features, "input_features_mask": torch.ones(made.features.shape[:2], dtype=torch.bool)})
+        shelf = speech_training.SoundShelf(held_out=True)
+        shelf.add(rng, 8)
+        features = shelf.batch(shelf.kept)
+        heard.append({"input_features": features, "input_features_mask": torch.ones(features.shape[:2], dtype=torch.bool)})
     sample_model.set_clip_bounds(model, sample_model.observe_bounds(model, seen, heard))
     sample_model.save_directory(args.out, model, tok)
     if args.heads:

@@ -47,11 +47,18 @@ class PageShelf(material.Shelf):
         pooled = [None] * count if self.tower is None else pages.see(self.tower)[0]
         return zip(pages.facts, pages.cells, pooled)
 
-    def soft_tokens(self, chosen, model, book, noise):
+    def soft_tokens(self, chosen, model, book=None, noise=0.0):
         if self.tower is not None:
             return forward.embed_vision(model, torch.stack([pooled for *_, pooled in chosen]))
         code = torch.from_numpy(batches.text_codes(np.stack([cells for _, cells, _ in chosen]), material.Pages.size))
         return book(code + torch.randn_like(code) * noise)
+
+    def step(self, args, model, rng, book=None):
+        """Soft tokens of a batch of pages, conversations about them, and the cells of their characters (documents.cells_of)."""
+        self.add(rng, args.fresh if self.kept else 8 * args.batch)
+        chosen = self.pick(rng, max(2, args.batch // 2))
+        talk = [batches.page_conversations(rng, *facts[:2], args.json_share, args.whole_share) for facts, *_ in chosen]
+        return self.soft_tokens(chosen, model, book, args.page_code_noise), talk, [facts[2] for facts, *_ in chosen]
 
 
 def page_loss(model, text, soft, talk, cells):
@@ -128,11 +135,7 @@ def train_pages(args, model, tok):
             pooled, packed = of_frames[batches.GRIDS[(0, 1, 0, 2, 0, 3)[step % 6]]].batch(args, text, rng)
             loss, *shares = answer_loss(*answers(model, forward.embed_vision(model, pooled), len(text.front), *packed))
         else:
-            shelf = of_pages[kind]
-            shelf.add(rng, args.fresh if shelf.kept else 8 * args.batch)
-            chosen = shelf.pick(rng, max(2, args.batch // 2))
-            talk = [batches.page_conversations(rng, *facts[:2], args.json_share, args.whole_share) for facts, *_ in chosen]
-            loss, away, *shares = page_loss(model, text, shelf.soft_tokens(chosen, model, book, args.page_code_noise), talk, [facts[2] for facts, *_ in chosen])
+            loss, away, *shares = page_loss(model, text, *of_pages[kind].step(args, model, rng, book))
             shares.append(away.detach())
             loss = loss + args.guide * away
         loss.backward()

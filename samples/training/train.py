@@ -234,7 +234,7 @@ def main():
     p.add_argument("--codes-share", type=float, default=0.5, help="pages: share of the page steps that show codes instead of the tower's features")
     p.add_argument("--json-share", type=float, default=0.8, help="pages: share of pages whose whole extraction is asked for")
     p.add_argument("--whole-share", type=float, default=0.1, help="pages: share of pages whose whole text is asked for")
-    p.add_argument("--guide", type=float, default=0.2, help="pages: weight of the attention that is asked for")
+    p.add_argument("--guide", type=float, default=0.2, help="pages, speech: weight of the attention that is asked for")
     p.add_argument("--dense", type=float, default=0.3, help="joint, speech: weight of the dense loss")
     p.add_argument("--hard-share", type=float, default=0.0, help="decoder, joint, pages: share of the frame steps that draw what is hard more often")
     p.add_argument("--average", type=float, default=0.99, help="joint, pages, speech: decay of the running average of the weights, which is what export.py takes")
@@ -243,6 +243,7 @@ def main():
     p.add_argument("--tower", type=Path, help="joint and pages, with --begin: checkpoint of a tower to take instead")
     p.add_argument("--letters-only", type=int, default=600, help="speech: first steps that train the audio tower alone")
     p.add_argument("--frames-share", type=float, default=0.3, help="pages, speech: share of the steps that show frames; in speech, of those after the letters")
+    p.add_argument("--pages-share", type=float, default=0.25, help="speech: share of the steps after the letters that show pages")
     p.add_argument("--fixed-tower", action="store_true", help="joint: leave the tower as it is and keep its features of earlier frames")
     p.add_argument("--fresh", type=int, default=2, help="pages, speech, and joint with --fixed-tower: new pictures a step")
     p.add_argument("--compile", action="store_true", help="fuse the vision layers")
@@ -259,10 +260,8 @@ def main():
     if args.compile:
         forward.compile_layers()
     model.train()
-    if args.phase == "speech":
-        speech_training.train_speech(args, model, tok, frame_shelves(model.model.vision_tower))
-    else:
-        {"tower": train_tower, "decoder": train_decoder, "joint": train_joint, "pages": page_training.train_pages}[args.phase](args, model, tok)
+    {"tower": train_tower, "decoder": train_decoder, "joint": train_joint, "pages": page_training.train_pages,
+     "speech": speech_training.train_speech}[args.phase](args, model, tok)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Checks what training on documents builds on: that the generator knows where each answer stands on its page, and that the
-attention which is supervised is that of the places it names. Needs a Python with torch, transformers and Pillow, and the fonts of
-samples/training/README.md; exits with 77 (skipped) where those are missing.
+"""Checks what training on documents and on speech builds on: that the generator knows where each answer stands on its page, that words
+are heard where their letters are, and that the attention which is supervised is that of the places so named. Needs a Python with torch,
+transformers and Pillow, and the fonts and the espeak-ng of samples/training/README.md; exits with 77 (skipped) where those are missing.
 """
+import shutil
 import sys
 import unittest
 from argparse import Namespace
@@ -24,12 +25,17 @@ try:
     import material
     import model as sample_model
     import page_training
+    import speech
+    import speech_training
     from training_loop import answers, restore, steps_of
 except ImportError as error:
     print(f"skipped: {error}")
     sys.exit(77)
 if not all((documents.FONT_ROOT / f).exists() for family in documents.FAMILIES for f in family):
     print("skipped: fonts are missing")
+    sys.exit(77)
+if shutil.which("espeak-ng") is None:
+    print("skipped: espeak-ng is missing")
     sys.exit(77)
 
 TOKENIZER = Tokenizer.from_file(str(ROOT / "samples" / "model" / "tokenizer.json"))
@@ -93,6 +99,60 @@ class Traces(unittest.TestCase):
         self.assertTrue((read_from[:-3] == -1).all())
 
 
+class Speech(unittest.TestCase):
+    def test_a_letter_is_where_its_score_begins_to_lead_and_nowhere_if_a_letter_is_wrong(self):
+        best = torch.tensor([0, 3, 3, 0, 5, 4, 4, 0, 4, 0])
+        self.assertEqual(speech_training.places_of_letters(best, torch.tensor([3, 5, 4, 4])), [1, 4, 5, 8])
+        self.assertIsNone(speech_training.places_of_letters(best, torch.tensor([3, 5, 4])))
+        self.assertEqual(speech_training.places_of_letters(torch.zeros(4, dtype=torch.long), torch.tensor([], dtype=torch.long)), [])
+
+    def test_a_token_is_heard_where_the_word_is_that_it_writes(self):
+        text = batches.Text(TOKENIZER)
+        phrase, transcript = "turn on the fan twenty", "turn on the fan 20"
+        self.assertEqual(speech.written(phrase), transcript)
+        heard = {"turn": [0, 2, 4, 6], "on": [10, 11], "the": [12, 14, 16], "fan": [20, 21, 22], "20": [30, 34, 36, 40]}
+        places = list(range(0, 8, 2)) + [9] + [10, 11] + [11] + [12, 14, 16] + [18] + [20, 21, 22] + [25] + [30, 32, 34, 36, 38, 40]
+        cells = speech_training.cells_of_words(text, transcript, phrase, places)
+        encoded = TOKENIZER.encode(transcript, add_special_tokens=False)
+        self.assertEqual(len(cells), len(encoded.ids) + 1)
+        self.assertEqual(cells[-1].tolist(), [-1] * batches.CELLS_OF_A_TOKEN)
+        for (begin, end), row in zip(encoded.offsets, cells):
+            word = transcript.split(" ")[transcript[:end].count(" ")]
+            self.assertEqual([c for c in row if c >= 0], heard[word], transcript[begin:end])
+
+    def test_phrases_come_from_their_own_set_and_sounds_fit_their_budget(self):
+        rng = np.random.default_rng(5)
+        for held_out in (False, True):
+            said = [speech.random_phrases(rng, held_out) for _ in range(200)]
+            self.assertEqual({len(s) for s in said}, {1, 2, 3})
+            self.assertTrue(all(p in speech.SHORT or speech.is_held_out(p) == held_out for s in said for p in s))
+        longest = " ".join(["set a timer for eleven seconds"] * 3)
+        text = batches.Text(TOKENIZER)
+        talk = [(speech.PROMPTS[1], longest), (speech.LANGUAGE_PROMPT, speech.NO_LANGUAGE)]
+        self.assertLess(text.branch_tokens(talk), batches.SPEECH_BRANCH_TOKENS)
+        _, target, *_ = text.pack(10, [talk], text.branch_tokens(talk), text.front_audio, text.back_audio)
+        self.assertEqual(target.max(axis=0)[target.max(axis=0) >= 0].tolist(),
+                         text.encode(longest) + [text.end] + text.encode(speech.NO_LANGUAGE) + [text.end])
+        for _ in range(20):
+            for sound in (speech.no_speech(rng), speech.speak(rng, speech.random_phrases(rng))):
+                self.assertEqual(sound.dtype, np.float32)
+                self.assertTrue(0.01 < np.abs(sound).max() <= 1)
+                self.assertLess(len(sound), 20 * speech.RATE)
+
+    def test_the_places_of_a_sound_reach_its_attention(self):
+        model = sample_model.new_model(sample_model.build_config(TOKENIZER, audio=True), 1)
+        text, rng, shelf = batches.Text(TOKENIZER), np.random.default_rng(3), speech_training.SoundShelf()
+        shelf.add(rng, 2)
+        sounds = shelf.pick(rng, 2)
+        heard = speech_training.hear(model.model.audio_tower, shelf.batch(sounds))
+        talk, soft = [s.conversations(rng) for s in sounds], speech_training.embed_audio(model, heard)
+        _, nothing, *_ = speech_training.speech_loss(model, text, soft, sounds, talk, [None, None])
+        self.assertEqual(float(nothing), 0.0)
+        spread = [list(range(len(s.letters))) for s in sounds]
+        _, away, *_ = speech_training.speech_loss(model, text, soft, sounds, talk, spread)
+        self.assertGreater(float(away.detach()), 0.1)
+
+
 class Steps(unittest.TestCase):
     def test_rates_rise_stay_and_fall_and_the_last_step_says_so(self):
         made = list(steps_of(Namespace(steps=1000, minutes=None), 400))
@@ -128,7 +188,7 @@ class Attention(unittest.TestCase):
         talk = [batches.conversations(rng, scene) for scene, _ in shelf.kept]
         looks = []
         answers(model, soft, len(text.front), *text.pack(soft.shape[1], talk), looks=looks)
-        self.assertEqual(len(looks), 2)
+        self.assertEqual(len(looks), model.config.text_config.layer_types.count("full_attention"))
         for weights in looks:
             self.assertEqual(weights.shape[1:], (batches.BRANCH_TOKENS, len(text.front) + soft.shape[1] + len(text.back) + batches.BRANCH_TOKENS))
             self.assertTrue(torch.allclose(weights.sum(-1), torch.ones(()), atol=1e-4))
