@@ -15,7 +15,7 @@ namespace reelfolio::engine {
 namespace {
 
 /// Rows that stay mapped until they are dropped. The system maps up to 64 KiB around each.
-constexpr std::size_t kMappedRows = 256;
+constexpr std::size_t kMappedRows = 64;
 
 }  // namespace
 
@@ -73,6 +73,7 @@ void EmbeddingTable::prepare(std::span<const std::size_t> rows) {
   }
   for (const std::size_t row : rows) checkpoint_.advise_needed(*tensor_, row * row_bytes_, row_bytes_);
   if (!checksums_) return;
+  for (const std::size_t row : rows) checksums_->advise_needed(*tensor_, row * row_bytes_, row_bytes_);
   for (const std::size_t row : rows) checksums_->require(*tensor_, row * row_bytes_, row_bytes_);
 }
 

@@ -3,6 +3,7 @@
 #include <optional>
 #include <utility>
 
+#include "engine/loaded_engine.h"
 #include "engine/loaded_model.h"
 #include "engine/serving.h"
 
@@ -59,7 +60,9 @@ class OneSet final : public RequestSource {
 
 class LoadedEngine final : public Engine {
  public:
-  LoadedEngine(const std::filesystem::path& dir, const EngineOptions& options) : model_(dir, options) {}
+  LoadedEngine(const std::filesystem::path& dir, const EngineOptions& options,
+               std::shared_ptr<const Tokenizer> tokenizer)
+      : model_(dir, options, std::move(tokenizer)) {}
 
   std::vector<Answer> answer(
       std::span<const Request> requests, std::stop_token stop,
@@ -86,8 +89,13 @@ class LoadedEngine final : public Engine {
 
 }  // namespace
 
+std::unique_ptr<Engine> load_engine(const std::filesystem::path& dir, const EngineOptions& options,
+                                    std::shared_ptr<const Tokenizer> tokenizer) {
+  return std::make_unique<LoadedEngine>(dir, options, std::move(tokenizer));
+}
+
 std::unique_ptr<Engine> Engine::load(const std::filesystem::path& dir, const EngineOptions& options) {
-  return std::make_unique<LoadedEngine>(dir, options);
+  return load_engine(dir, options, std::make_shared<const Tokenizer>(Tokenizer::load(dir)));
 }
 
 }  // namespace reelfolio::engine

@@ -1,9 +1,11 @@
+#include <memory>
 #include <mutex>
 #include <utility>
 
 #include "engine/config.h"
 #include "engine/engine.h"
 #include "engine/fingerprint.h"
+#include "engine/loaded_engine.h"
 #include "engine/packed_model.h"
 #include "engine/safetensors.h"
 #include "engine/tokenizer.h"
@@ -43,7 +45,7 @@ class LazyEngine final : public Engine {
         options_(options),
         on_load_(std::move(on_load)),
         config_(load_model_config(dir_)),
-        tokenizer_(Tokenizer::load(dir_)) {
+        tokenizer_(std::make_shared<const Tokenizer>(Tokenizer::load(dir_))) {
     const Checkpoint checkpoint = Checkpoint::open(dir_);
     weights_ = packed_weights(checkpoint).value_or(options.weights);
     fingerprint_ = model_fingerprint(dir_, checkpoint);
@@ -61,7 +63,7 @@ class LazyEngine final : public Engine {
     loaded().serve(all, options, std::move(stop));
   }
   const ModelConfig& config() const override { return config_; }
-  const Tokenizer& tokenizer() const override { return tokenizer_; }
+  const Tokenizer& tokenizer() const override { return *tokenizer_; }
   EngineStats stats() const override {
     const std::lock_guard lock(mutex_);
     return engine_ ? engine_->stats() : EngineStats{};
@@ -75,7 +77,7 @@ class LazyEngine final : public Engine {
  private:
   Engine& loaded() {
     if (!engine_) {
-      std::unique_ptr<Engine> engine = Engine::load(dir_, options_);
+      std::unique_ptr<Engine> engine = load_engine(dir_, options_, tokenizer_);
       {
         const std::lock_guard lock(mutex_);
         engine_ = std::move(engine);
@@ -89,7 +91,7 @@ class LazyEngine final : public Engine {
   const EngineOptions options_;
   const std::function<void()> on_load_;
   const ModelConfig config_;
-  const Tokenizer tokenizer_;
+  const std::shared_ptr<const Tokenizer> tokenizer_;
   ops::WeightType weights_ = ops::WeightType::bf16;
   std::string fingerprint_;
   mutable std::mutex mutex_;  ///< `stats` may be called while the model is being loaded

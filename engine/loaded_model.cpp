@@ -2,6 +2,8 @@
 
 #include <omp.h>
 
+#include <utility>
+
 #include "engine/error.h"
 #include "engine/fingerprint.h"
 #include "engine/packed_model.h"
@@ -16,10 +18,12 @@ constexpr std::size_t kRememberedRows = 8 * 1120;
 
 }  // namespace
 
-LoadedModel::LoadedModel(const std::filesystem::path& dir, const EngineOptions& options)
+LoadedModel::LoadedModel(const std::filesystem::path& dir, const EngineOptions& options,
+                         std::shared_ptr<const Tokenizer> dir_tokenizer)
     : threads(options.threads > 0 ? options.threads : omp_get_num_procs()),
       config(load_model_config(dir)),
-      tokenizer(Tokenizer::load(dir)),
+      shared_tokenizer(std::move(dir_tokenizer)),
+      tokenizer(*shared_tokenizer),
       checkpoint(Checkpoint::open(dir)),
       weights(packed_weights(checkpoint).value_or(options.weights)),
       kv_type(options.kv_cache.value_or(text::default_kv_type(weights))),

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <memory>
 #include <mutex>
 #include <string>
 
@@ -20,8 +21,9 @@ namespace reelfolio::engine {
 /// One thread at a time, but for what is const and `stats`.
 class LoadedModel {
  public:
-  /// Throws ModelError.
-  LoadedModel(const std::filesystem::path& dir, const EngineOptions& options);
+  /// `dir_tokenizer`: the directory's. Throws ModelError.
+  LoadedModel(const std::filesystem::path& dir, const EngineOptions& options,
+              std::shared_ptr<const Tokenizer> dir_tokenizer);
 
   EngineStats stats() const {
     const std::lock_guard lock(stats_mutex_);
@@ -36,7 +38,8 @@ class LoadedModel {
 
   const int threads;
   const ModelConfig config;
-  const Tokenizer tokenizer;
+  const std::shared_ptr<const Tokenizer> shared_tokenizer;
+  const Tokenizer& tokenizer;
   const Checkpoint checkpoint;
   const ops::WeightType weights;
   const text::KvType kv_type;

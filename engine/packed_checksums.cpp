@@ -84,7 +84,8 @@ std::span<const std::byte> PackedChecksums::block(std::size_t index) const {
   return data_.subspan(start, std::min(kChecksumBlock, data_.size() - start));
 }
 
-std::vector<const TensorView*> PackedChecksums::damaged(std::span<const TensorView* const> tensors) const {
+std::vector<const TensorView*> PackedChecksums::damaged(std::span<const TensorView* const> tensors,
+                                                        bool drop) const {
   // Tensors share the blocks at their ends: each wanted block is summed once.
   std::vector<std::uint8_t> state(known_good_.size());
   enum : std::uint8_t { ignored, wanted, bad };
@@ -120,6 +121,12 @@ std::vector<const TensorView*> PackedChecksums::damaged(std::span<const TensorVi
       }
       i = run;
     }
+    if (drop) {
+      TensorView read;
+      read.bytes = data_.subspan(first * kChecksumBlock);
+      read.bytes = read.bytes.first(std::min(read.bytes.size(), kBlocksTogether * kChecksumBlock));
+      checkpoint_.release(read);
+    }
   }
   std::vector<const TensorView*> result;
   for (const TensorView* tensor : tensors) {
@@ -129,6 +136,17 @@ std::vector<const TensorView*> PackedChecksums::damaged(std::span<const TensorVi
     if (!fine) result.push_back(tensor);
   }
   return result;
+}
+
+void PackedChecksums::advise_needed(const TensorView& tensor, std::size_t first, std::size_t count) const {
+  assert(count > 0 && first + count <= tensor.bytes.size());
+  const std::size_t start = offset(tensor) + first;
+  for (std::size_t i = start / kChecksumBlock; i <= (start + count - 1) / kChecksumBlock; ++i) {
+    if (known_good_[i]) continue;
+    TensorView whole;
+    whole.bytes = block(i);
+    checkpoint_.advise_needed(whole);
+  }
 }
 
 void PackedChecksums::require(const TensorView& tensor, std::size_t first, std::size_t count) {

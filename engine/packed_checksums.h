@@ -39,8 +39,11 @@ class PackedChecksums {
   explicit PackedChecksums(const Checkpoint& checkpoint);
 
   /// Reads every byte of the tensors, on the engine's OpenMP threads, and gives those that do not match,
-  /// in their order.
-  std::vector<const TensorView*> damaged(std::span<const TensorView* const> tensors) const;
+  /// in their order. `drop`: pages leave this process's memory again once they are read.
+  std::vector<const TensorView*> damaged(std::span<const TensorView* const> tensors, bool drop) const;
+
+  /// Has the blocks that `require` will read for these bytes fetched from the disk, all at once.
+  void advise_needed(const TensorView& tensor, std::size_t first, std::size_t count) const;
 
   /// Checks the blocks that bytes [first, first + count) of a tensor lie in, each block once in this
   /// object's life. Throws ModelError naming the tensor.

@@ -24,8 +24,11 @@ namespace {
 constexpr std::string_view kFileName = "packed.safetensors";
 constexpr std::string_view kVersionKey = "reelfolio.packed";
 constexpr std::string_view kWeightsKey = "reelfolio.weights";
-/// Counts changes of the format: the layouts of quant/, the rotation's signs, the keys.
-constexpr std::string_view kVersion = "3";
+/// Counts changes of the format: the layouts of quant/, the rotation's signs, the keys, the types that follow
+/// from "reelfolio.weights".
+constexpr std::string_view kVersion = "4";
+/// Differs in int2 alone, whose heads had 4 bits a weight.
+constexpr std::string_view kVersionBeforeCoarseHead = "3";
 constexpr std::size_t kMatrixAlignment = 64;
 /// Pages of the mapping and blocks of checksums begin together.
 constexpr std::size_t kDataAlignment = 4096;
@@ -363,12 +366,14 @@ std::optional<ops::WeightType> packed_weights(const Checkpoint& checkpoint) {
   const std::string* version = checkpoint.metadata(kVersionKey);
   if (version == nullptr) return std::nullopt;
   const std::string file(kFileName);
-  if (*version != kVersion) {
+  const std::string* name = checkpoint.metadata(kWeightsKey);
+  const auto type = name == nullptr ? std::nullopt : ops::find_weight_type(*name);
+  const bool is_readable = *version == kVersion ||
+                           (*version == kVersionBeforeCoarseHead && type && *type != ops::WeightType::int2);
+  if (!is_readable) {
     throw ModelError(file + ": is packed in version '" + *version + "', expected '" + std::string(kVersion) +
                      "'; pack the model again");
   }
-  const std::string* name = checkpoint.metadata(kWeightsKey);
-  const auto type = name == nullptr ? std::nullopt : ops::find_weight_type(*name);
   if (!type || *type == ops::WeightType::f32) {
     throw ModelError(file + ": metadata '" + std::string(kWeightsKey) + "' is " +
                      (name == nullptr ? "missing" : "'" + *name + "'") +
@@ -399,12 +404,15 @@ std::optional<quant::PackedMatrix> find_packed_matrix(const Checkpoint& checkpoi
 }
 
 void verify_packed_model(const Checkpoint& checkpoint, PackedPart part) {
-  if (!packed_weights(checkpoint)) return;
+  const auto weights = packed_weights(checkpoint);
+  if (!weights) return;
+  // Where memory is scarce (weight_pages.h) decoder and towers are not to be there together.
+  const bool drop = *weights == ops::WeightType::int2;
   std::vector<const TensorView*> tensors;
   for (const TensorView& tensor : checkpoint.tensors()) {
     if (packed_part(tensor.name) == part) tensors.push_back(&tensor);
   }
-  const auto damaged = PackedChecksums(checkpoint).damaged(tensors);
+  const auto damaged = PackedChecksums(checkpoint).damaged(tensors, drop);
   if (!damaged.empty()) throw ModelError(PackedChecksums::complaint(*damaged.front()));
 }
 
@@ -412,7 +420,7 @@ std::vector<std::string> packed_model_damage(const Checkpoint& checkpoint) {
   std::vector<std::string> complaints;
   std::vector<const TensorView*> tensors;
   for (const TensorView& tensor : checkpoint.tensors()) tensors.push_back(&tensor);
-  for (const TensorView* tensor : PackedChecksums(checkpoint).damaged(tensors)) {
+  for (const TensorView* tensor : PackedChecksums(checkpoint).damaged(tensors, true)) {
     complaints.push_back(PackedChecksums::complaint(*tensor));
   }
   return complaints;

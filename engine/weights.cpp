@@ -97,7 +97,7 @@ WeightPlan::WeightPlan(ops::WeightType type)
   per_layer = ops::WeightType::int8;
   vision = ops::WeightType::int8;
   audio = ops::WeightType::int8;
-  head = type == ops::WeightType::int2 ? ops::WeightType::int4 : ops::WeightType::int8;
+  head = type == ops::WeightType::int2 ? ops::WeightType::int2 : ops::WeightType::int8;
 }
 
 ops::Linear load_linear(const Checkpoint& checkpoint, std::string_view name, std::size_t out, std::size_t in,

@@ -24,7 +24,7 @@ struct WeightPlan {
   ops::WeightType layers;     ///< attention and MLP of the decoder
   ops::WeightType per_layer;  ///< gates and projections of the per-layer embeddings: 1 % of the size, and at
                               ///< 4 bits they are reported to double the divergence
-  ops::WeightType head;       ///< the tied embedding as logits
+  ops::WeightType head;  ///< the tied embedding as logits; 2 bits only find candidates (text/exact_logits.h)
   ops::WeightType vision;
   ops::WeightType audio;
 };
@@ -74,6 +74,10 @@ struct TextWeights {
   std::vector<TextLayerWeights> layers;
 
   std::size_t memory_bytes() const;
+  /// Whether the head has 2 bits a weight, too few to rank tokens by.
+  bool has_coarse_head() const {
+    return head.packed() != nullptr && head.packed()->shape.format == quant::Format::int2;
+  }
 };
 
 TextWeights load_text_weights(const TextConfig& config, const Checkpoint& checkpoint, const WeightPlan& plan);

@@ -11,6 +11,7 @@
 #include "engine/ops/rms_norm.h"
 #include "engine/ops/rope.h"
 #include "engine/text/attention.h"
+#include "engine/text/exact_logits.h"
 #include "engine/weights.h"
 
 namespace reelfolio::engine::text {
@@ -349,6 +350,9 @@ void TextDecoder::forward(std::span<const SequenceStep> steps, MatrixBuffer& log
                   work.hidden.view());
     if (observer) observer("final_norm", 0, std::as_const(work.hidden).view());
     impl.weights.head.apply(std::as_const(work.hidden).view(), logits.view());
+    if (impl.weights.has_coarse_head()) {
+      make_largest_exact(impl.weights.embed_tokens, std::as_const(work.hidden).view(), logits.view());
+    }
     if (config.final_logit_softcapping) {
       ops::soft_cap(std::as_const(logits).view(), *config.final_logit_softcapping, logits.view());
     }

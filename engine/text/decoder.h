@@ -69,7 +69,8 @@ class TextDecoder {
   void embed(std::span<const TokenId> ids, Matrix out) const;
 
   /// Runs one pass over all steps together. `logits` becomes [wanted rows, vocab_size],
-  /// soft-capped, in the order of the steps.
+  /// soft-capped, in the order of the steps. With int2 weights the largest of a row are exact products of
+  /// the embedding's rows, the rest are rounded to 2 bits (exact_logits.h).
   void forward(std::span<const SequenceStep> steps, MatrixBuffer& logits,
                const DecoderObserver& observer = {});
 

@@ -219,7 +219,13 @@ struct VisionTower::Impl {
   std::vector<Layer> layers;
   std::vector<float> std_bias, std_scale;
 
-  // Scratch of encode. x is the residual stream, q also receives the attention's result.
+  void free_scratch() {
+    for (MatrixBuffer* buffer : {&x, &q, &k, &v, &packed, &hidden, &branch, &gate, &up, &pooled})
+      *buffer = {};
+  }
+
+  // Scratch of encode: memory that the decoder takes over. x is the residual stream, q also receives the
+  // attention's result.
   MatrixBuffer x, q, k, v;
   MatrixBuffer packed;          // keys and values, for ops::attention
   MatrixBuffer hidden, branch;  // [chunk, hidden]
@@ -348,6 +354,11 @@ MatrixBuffer VisionTower::Impl::encode(const PreprocessedImage& image, const Vis
   assert(image.patches.cols() == kPatchValues);
   assert(image.patch_cols % kPoolingSize == 0 && image.patch_rows % kPoolingSize == 0);
   const std::size_t heads_size = Layer::heads_size(config);
+  // Also where the work is given up.
+  struct FreeScratch {
+    Impl& impl;
+    ~FreeScratch() { impl.free_scratch(); }
+  } const free{*this};
   x.resize(patches, config.hidden_size);
   for (MatrixBuffer* buffer : {&q, &k, &v}) buffer->resize(patches, heads_size);
 

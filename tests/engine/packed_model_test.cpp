@@ -2,8 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -32,6 +36,24 @@ std::string contents(const fs::path& path) {
 
 void pack(const fs::path& target, ops::WeightType weights, bool int8_table = false) {
   pack_model(kSource, target, {weights, int8_table}, {}, {});
+}
+
+/// Of a mapping, what this process has in memory: the page cache does not count.
+std::size_t resident_bytes(std::span<const std::byte> mapped) {
+  const auto first = reinterpret_cast<std::uintptr_t>(mapped.data());
+  std::ifstream maps("/proc/self/smaps");
+  bool inside = false;
+  std::size_t kilobytes = 0;
+  for (std::string line; std::getline(maps, line);) {
+    std::uintptr_t begin = 0;
+    std::uintptr_t end = 0;
+    if (std::sscanf(line.c_str(), "%zx-%zx ", &begin, &end) == 2) {
+      inside = begin < first + mapped.size() && end > first;
+    } else if (inside && line.starts_with("Rss:")) {
+      kilobytes += std::stoul(line.substr(4));
+    }
+  }
+  return kilobytes * 1024;
 }
 
 std::string answer(const fs::path& model, ops::WeightType weights) {
@@ -113,16 +135,66 @@ TEST_CASE("packed model: damage of any kind is refused with the reason") {
   CHECK(refusal(whole.substr(0, whole.size() / 2)).find("packed.safetensors: tensor '") == 0);
   CHECK(refusal("").find("packed.safetensors") == 0);
   std::string version = whole;
-  const std::size_t place = version.find("\"reelfolio.packed\":\"3\"");
+  const std::size_t place = version.find("\"reelfolio.packed\":\"4\"");
   REQUIRE(place != std::string::npos);
   version[place + 20] = '9';
   CHECK(refusal(version) ==
-        "packed.safetensors: is packed in version '9', expected '3'; pack the model again");
+        "packed.safetensors: is packed in version '9', expected '4'; pack the model again");
   std::string other = whole;
   const std::size_t weights = other.find("\"int4\"");
   REQUIRE(weights != std::string::npos);
   other[weights + 4] = '2';
   CHECK(refusal(other).find("packed.safetensors: header does not match its checksum") == 0);
+}
+
+TEST_CASE("packed model: what version 3 laid out otherwise is refused, the rest of it is read") {
+  const TempFolder folder;
+  for (const auto weights :
+       {ops::WeightType::bf16, ops::WeightType::int8, ops::WeightType::int4, ops::WeightType::int2}) {
+    const std::string name(ops::weight_type_name(weights));
+    INFO(name);
+    const fs::path target = folder.path() / name;
+    pack(target, weights);
+    const std::string expected = answer(target, weights);
+    // The file as version 3 wrote it: another number, under the header's checksum.
+    std::string whole = contents(target / "packed.safetensors");
+    const std::size_t place = whole.find("\"reelfolio.packed\":\"4\"");
+    REQUIRE(place != std::string::npos);
+    whole[place + 20] = '3';
+    {
+      const Checkpoint packed = Checkpoint::open(target);
+      const std::size_t header_size = packed.files().front().header.size();
+      const TensorView& sums = *packed.find(kChecksumsName);
+      const std::uint32_t sum = checksum_of(std::as_bytes(std::span(whole).subspan(8, header_size)));
+      const auto at = static_cast<std::size_t>(sums.bytes.data() - packed.files().front().data.data());
+      std::memcpy(whole.data() + 8 + header_size + at, &sum, sizeof sum);
+    }
+    std::ofstream(target / "packed.safetensors", std::ios::binary | std::ios::trunc) << whole;
+    if (weights == ops::WeightType::int2) {
+      CHECK_THROWS_WITH(answer(target, weights),
+                        "packed.safetensors: is packed in version '3', expected '4'; pack the model again");
+    } else {
+      CHECK(answer(target, weights) == expected);
+    }
+  }
+}
+
+TEST_CASE("packed model: int2 leaves nothing of what has been verified in memory") {
+  const TempFolder folder;
+  for (const auto weights : {ops::WeightType::int8, ops::WeightType::int2}) {
+    INFO(ops::weight_type_name(weights));
+    const fs::path target = folder.path() / std::string(ops::weight_type_name(weights));
+    pack(target, weights);
+    const Checkpoint packed = Checkpoint::open(target);
+    const std::span<const std::byte> data = packed.files().front().data;
+    verify_packed_model(packed, PackedPart::decoder_and_vision);
+    const std::size_t resident = resident_bytes(data);
+    if (weights == ops::WeightType::int2) {
+      CHECK(resident < data.size() / 8);
+    } else {
+      CHECK(resident > data.size() / 8);
+    }
+  }
 }
 
 TEST_CASE("packed model: every byte of the file is covered, and damage shows where it is read") {

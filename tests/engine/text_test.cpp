@@ -2,7 +2,9 @@
 #include <cmath>
 #include <cstring>
 #include <filesystem>
+#include <limits>
 #include <map>
+#include <numeric>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -15,6 +17,7 @@
 #include "engine/kernels/row_kernels.h"
 #include "engine/ops/matmul.h"
 #include "engine/text/decoder.h"
+#include "engine/text/exact_logits.h"
 #include "tests/support/catch.h"
 #include "tests/support/golden_kit.h"
 
@@ -440,6 +443,68 @@ TEST_CASE("rounded weights stay as close to f32 as their type allows") {
       CHECK_FALSE(same_bits(a, b));
     }
   }
+}
+
+TEST_CASE("int2 weights: the logits that come into question are exact, the rest as rounded") {
+  for (const auto& kit : golden_kits("text")) {
+    INFO("kit " << kit);
+    Model model(kit, ops::WeightType::int2);
+    const TextConfig& config = model.config.text;
+    const auto ids = ids_of(GoldenTensors(kit / "golden" / "text.safetensors").get("b.input_ids"));
+    KvCache cache = model.decoder.make_cache();
+    MatrixBuffer hidden;
+    const MatrixBuffer logits =
+        model.run(cache, ids, LogitRows::all, [&](std::string_view name, std::size_t, ConstMatrix values) {
+          if (name != "final_norm") return;
+          hidden.resize(values.rows, values.cols);
+          for (std::size_t r = 0; r < values.rows; ++r)
+            std::ranges::copy(values.row(r), hidden.row(r).begin());
+        });
+    REQUIRE(hidden.rows() == logits.rows());
+    REQUIRE(config.vocab_size > 2 * text::kExactLogits);
+    std::vector<float> table(config.vocab_size * config.hidden_size);
+    read_f32(model.checkpoint.require("model.language_model.embed_tokens.weight"), table);
+    std::size_t exact = 0;
+    std::size_t rows_led_by_exact = 0;
+    for (std::size_t r = 0; r < logits.rows(); ++r) {
+      for (std::size_t id = 0; id < config.vocab_size; ++id) {
+        double sum = 0;
+        for (std::size_t i = 0; i < config.hidden_size; ++i) {
+          sum +=
+              static_cast<double>(hidden.row(r)[i]) * static_cast<double>(table[id * config.hidden_size + i]);
+        }
+        if (config.final_logit_softcapping) {
+          const double cap = *config.final_logit_softcapping;
+          sum = cap * std::tanh(sum / cap);
+        }
+        const bool is_exact =
+            std::abs(static_cast<double>(logits.row(r)[id]) - sum) < 1e-4 * (1 + std::abs(sum));
+        exact += is_exact ? 1 : 0;
+        if (static_cast<TokenId>(id) == likeliest(logits.row(r))) rows_led_by_exact += is_exact ? 1 : 0;
+      }
+    }
+    // By chance a rounded logit is exact too, seldom.
+    CHECK(exact >= logits.rows() * text::kExactLogits);
+    CHECK(exact < logits.rows() * (text::kExactLogits + config.vocab_size / 20));
+    CHECK(rows_led_by_exact > logits.rows() / 2);
+  }
+}
+
+TEST_CASE("largest logits: the order is by value and then by id, and NaN is none of them") {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const float low = -std::numeric_limits<float>::infinity();
+  using Ids = std::vector<std::size_t>;
+  CHECK(text::largest_logits(std::vector<float>{1, 3, nan, 3, 2, 3}, 4) == Ids{1, 3, 5, 4});
+  CHECK(text::largest_logits(std::vector<float>{1, 3, nan, 3, 2, 3}, 2) == Ids{1, 3});
+  CHECK(text::largest_logits(std::vector<float>{nan, low, nan}, 3) == Ids{1});
+  CHECK(text::largest_logits(std::vector<float>{5}, 0).empty());
+  std::vector<float> many(5000);
+  for (std::size_t i = 0; i < many.size(); ++i) many[i] = static_cast<float>(i * 7919 % 613);
+  Ids all(many.size());
+  std::iota(all.begin(), all.end(), std::size_t{0});
+  std::ranges::stable_sort(all, [&](std::size_t a, std::size_t b) { return many[a] > many[b]; });
+  all.resize(100);
+  CHECK(text::largest_logits(many, 100) == all);
 }
 
 TEST_CASE("quantised weights give the same bits with every kernel of this processor") {
