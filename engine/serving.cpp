@@ -13,8 +13,11 @@ namespace reelfolio::engine {
 
 namespace {
 
-/// Rows of one forward pass at most: as many as a matmul takes at full speed.
-constexpr std::size_t kRowsPerPass = 512;
+/// Rows of one forward pass at most: as many as a matmul takes at full speed. Every row takes 0.2 MB of
+/// activations with the release's widths, so where memory is scarce (weight_pages.h) they are half as many.
+std::size_t most_rows_per_pass(ops::WeightType weights) {
+  return weights == ops::WeightType::int2 ? 256 : 512;
+}
 /// Shared stretches below this are cheaper to repeat than to run in a pass of their own.
 constexpr std::size_t kMinSharedTokens = 32;
 
@@ -33,7 +36,11 @@ Answer& Serving::answer_of(Group& group, std::size_t prompt) {
 }
 
 Serving::Serving(LoadedModel& model, RequestSource& source, const ServeOptions& options, std::stop_token stop)
-    : model_(model), source_(source), options_(options), stop_(std::move(stop)) {}
+    : model_(model),
+      source_(source),
+      options_(options),
+      rows_per_pass_(most_rows_per_pass(model.weights)),
+      stop_(std::move(stop)) {}
 
 void Serving::check_stop() const {
   if (stop_.stop_requested()) throw Stopped{};
@@ -67,7 +74,7 @@ void Serving::begin_group(RequestGroup given) {
         try {
           if (const auto available = available_memory_bytes()) {
             require_cache_room(model_.decoder.kv_layout(),
-                               most_positions(group.text.prompts[prompt], requests[taken]), kRowsPerPass,
+                               most_positions(group.text.prompts[prompt], requests[taken]), rows_per_pass_,
                                *available);
           }
         } catch (const RequestError&) {
@@ -96,7 +103,7 @@ void Serving::begin_group(RequestGroup given) {
     Asked& asked = group.asked[i];
     const Prompt& prompt = group.text.prompts[i];
     const std::size_t positions = most_positions(prompt, group.given.sets[asked.set][asked.request]);
-    asked.cache_bytes = model_.decoder.kv_layout().bytes_for(positions, kRowsPerPass);
+    asked.cache_bytes = model_.decoder.kv_layout().bytes_for(positions, rows_per_pass_);
     answer_of(group, i).prompt_tokens = static_cast<int>(prompt.ids.size());
   }
   unanswered_ += group.asked.size();
@@ -240,7 +247,7 @@ std::vector<Serving::Chunk> Serving::choose_chunks() {
   // Once a sequence has to wait for a place, nothing new is opened: caches and soft tokens
   // of a long group stay few.
   bool full = false;
-  for (std::size_t i = ready_.size(); i-- > 0 && rows < kRowsPerPass;) {
+  for (std::size_t i = ready_.size(); i-- > 0 && rows < rows_per_pass_;) {
     const Stretch& stretch = ready_[i];
     const PrefixNode& node = stretch.place();
     if (!stretch.begun()) {
@@ -251,7 +258,7 @@ std::vector<Serving::Chunk> Serving::choose_chunks() {
         cache_bytes_ += stretch.group->asked[node.request].cache_bytes;
       }
     }
-    const std::size_t count = std::min(kRowsPerPass - rows, node.end - stretch.done);
+    const std::size_t count = std::min(rows_per_pass_ - rows, node.end - stretch.done);
     chunks.push_back({count, i, stretch.done + count == node.end});
     rows += count;
   }

@@ -102,6 +102,7 @@ class Serving {
   LoadedModel& model_;
   RequestSource& source_;
   const ServeOptions options_;
+  const std::size_t rows_per_pass_;
   std::stop_token stop_;
 
   std::list<Group> groups_;  ///< in the order taken; each has an open set

@@ -1,5 +1,11 @@
 #include "engine/weight_pages.h"
 
+#include <cstdlib>
+
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 #include "engine/packed_model.h"
 
 namespace reelfolio::engine {
@@ -16,7 +22,12 @@ WeightPages::WeightPages(const Checkpoint& checkpoint, ops::WeightType weights) 
 }
 
 void WeightPages::drop(const std::vector<const TensorView*>& matrices) const {
+  if (matrices.empty()) return;
   for (const TensorView* matrix : matrices) checkpoint_.release(*matrix);
+#ifdef __GLIBC__
+  // What loading and the towers have freed lies between what stays, and would be kept for later.
+  ::malloc_trim(0);
+#endif
 }
 
 }  // namespace reelfolio::engine

@@ -64,6 +64,11 @@ TokenTrie::TokenTrie(const Tokenizer& tokenizer) : vocab_size_(tokenizer.vocab_s
   }
   for (const Node node : open) ends_[node] = static_cast<Node>(bytes_.size());
   first_ids_.push_back(static_cast<std::uint32_t>(ids_.size()));
+  // It stays as long as the engine does, of the release's vocabulary up to twice as large as needed.
+  bytes_.shrink_to_fit();
+  ends_.shrink_to_fit();
+  first_ids_.shrink_to_fit();
+  ids_.shrink_to_fit();
   number_tails();
 }
 
