@@ -16,6 +16,16 @@ inline __m256i two_tables(const LowBitArgs& a, const std::uint8_t* multipliers) 
   return _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1);
 }
 
+/// The eight parts of two rows' sums, four each, to columns n and n + 1 of y.
+inline void store_sums(const LowBitArgs& a, __m256i parts, std::size_t n, std::size_t row) {
+  __m256i s = _mm256_add_epi32(parts, _mm256_shuffle_epi32(parts, 0xB1));
+  s = _mm256_add_epi32(s, _mm256_shuffle_epi32(s, 0x4E));
+  const std::int32_t sums[2] = {_mm256_cvtsi256_si32(s), _mm256_extract_epi32(s, 4)};
+  for (std::size_t i = 0; i < 2 && n + i < a.out; ++i) {
+    a.y[row * a.y_stride + n + i] = static_cast<float>(sums[i]) * (a.row_scales[n + i] * a.x_scales[row]);
+  }
+}
+
 template <int Bits, int M>
 void tile(const LowBitArgs& a, std::size_t block, std::size_t first_row) {
   constexpr int kFields = 8 / Bits;
@@ -52,27 +62,70 @@ void tile(const LowBitArgs& a, std::size_t block, std::size_t first_row) {
     }
   }
   for (int h = 0; h < 2; ++h) {
-    for (int m = 0; m < M; ++m) {
-      __m256i s = _mm256_add_epi32(acc[h][m], _mm256_shuffle_epi32(acc[h][m], 0xB1));
-      s = _mm256_add_epi32(s, _mm256_shuffle_epi32(s, 0x4E));
-      const std::int32_t sums[2] = {_mm256_cvtsi256_si32(s), _mm256_extract_epi32(s, 4)};
-      const std::size_t row = first_row + m;
-      for (std::size_t i = 0; i < 2; ++i) {
-        const std::size_t n = block * 4 + 2 * h + i;
-        if (n < a.out) {
-          a.y[row * a.y_stride + n] = static_cast<float>(sums[i]) * (a.row_scales[n] * a.x_scales[row]);
+    for (int m = 0; m < M; ++m) store_sums(a, acc[h][m], block * 4 + 2 * h, first_row + m);
+  }
+}
+
+/// Row `row` of x against B blocks: what is made of the inputs serves them all. Decoding one sequence,
+/// weights come from memory: while these blocks are multiplied, the next B are fetched.
+template <int Bits, int B>
+void one_row(const LowBitArgs& a, std::size_t block, std::size_t row) {
+  constexpr int kFields = 8 / Bits;
+  constexpr int kChunks = 128 / (16 * kFields);
+  const __m256i nibble = _mm256_set1_epi8(0x0F);
+  const __m256i sign = _mm256_set1_epi8(static_cast<char>(0x80));
+  const __m256i ones = _mm256_set1_epi16(1);
+  __m256i acc[B][2];
+  for (int b = 0; b < B; ++b) acc[b][0] = acc[b][1] = _mm256_setzero_si256();
+  const std::size_t block_bytes = a.groups * kChunks * 64;
+  const std::uint8_t* codes = a.codes + block * block_bytes;
+  const std::uint8_t* multipliers = a.multipliers + block * a.groups * 4;
+  const std::uint8_t* x = a.x + row * a.x_stride;
+  for (std::size_t g = 0; g < a.groups; ++g) {
+    __m256i table[B][2];
+    for (int b = 0; b < B; ++b) {
+      for (int h = 0; h < 2; ++h) table[b][h] = two_tables(a, multipliers + b * a.groups * 4 + 2 * h);
+    }
+    for (int c = 0; c < kChunks; ++c) {
+      __m256i packed[B][2];
+      for (int b = 0; b < B; ++b) {
+        const std::uint8_t* chunk = codes + b * block_bytes + c * 64;
+        _mm_prefetch(reinterpret_cast<const char*>(chunk + B * block_bytes), _MM_HINT_T1);
+        for (int h = 0; h < 2; ++h) {
+          packed[b][h] = _mm256_load_si256(reinterpret_cast<const __m256i*>(chunk + h * 32));
+        }
+      }
+      for (int j = 0; j < kFields; ++j) {
+        const __m256i inputs = _mm256_xor_si256(
+            sign, _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(x))));
+        const __m256i magnitude = _mm256_abs_epi8(inputs);
+        x += 16;
+        for (int b = 0; b < B; ++b) {
+          for (int h = 0; h < 2; ++h) {
+            const __m256i weights = _mm256_shuffle_epi8(table[b][h], _mm256_and_si256(packed[b][h], nibble));
+            packed[b][h] = _mm256_srli_epi16(packed[b][h], Bits);
+            const __m256i pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(weights, inputs));
+            acc[b][h] = _mm256_add_epi32(acc[b][h], _mm256_madd_epi16(pairs, ones));
+          }
         }
       }
     }
+    codes += kChunks * 64;
+    multipliers += 4;
+  }
+  for (int b = 0; b < B; ++b) {
+    for (int h = 0; h < 2; ++h) store_sums(a, acc[b][h], (block + b) * 4 + 2 * h, row);
   }
 }
 
 template <int Bits>
 void all_rows(const LowBitArgs& a) {
-  for (std::size_t block = a.first_block; block < a.last_block; ++block) {
+  std::size_t block = a.first_block;
+  for (; a.rows == 1 && block + 2 <= a.last_block; block += 2) one_row<Bits, 2>(a, block, 0);
+  for (; block < a.last_block; ++block) {
     std::size_t row = 0;
     for (; row + 4 <= a.rows; row += 4) tile<Bits, 4>(a, block, row);
-    for (; row < a.rows; ++row) tile<Bits, 1>(a, block, row);
+    for (; row < a.rows; ++row) one_row<Bits, 1>(a, block, row);
   }
 }
 
