@@ -15,20 +15,20 @@ LedgerView::LedgerView(const std::filesystem::path& path) : path_(path) {
   if (const auto size = std::filesystem::file_size(log, error); error || size == 0) return;
   std::string name = (std::filesystem::temp_directory_path() / "reelfolio-XXXXXX").string();
   if (mkdtemp(name.data()) == nullptr) throw sqlite::Error("no folder for a copy can be made", 14);
-  copy_ = name;
-  std::filesystem::copy_file(path, copy_ / "ledger", error);
-  if (!error) std::filesystem::copy_file(log, copy_ / "ledger-wal", error);
+  copy_.path = name;
+  std::filesystem::copy_file(path, copy_.path / "ledger", error);
+  if (!error) std::filesystem::copy_file(log, copy_.path / "ledger-wal", error);
   if (error) throw sqlite::Error("cannot be copied: " + error.message(), 14);
 }
 
-LedgerView::~LedgerView() {
+LedgerView::Folder::~Folder() {
   std::error_code ignored;
-  if (!copy_.empty()) std::filesystem::remove_all(copy_, ignored);
+  if (!path.empty()) std::filesystem::remove_all(path, ignored);
 }
 
 sqlite::Database LedgerView::open() const {
   sqlite::Database database =
-      copy_.empty() ? sqlite::Database::unchanging(path_) : sqlite::Database(copy_ / "ledger");
+      copy_.path.empty() ? sqlite::Database::unchanging(path_) : sqlite::Database(copy_.path / "ledger");
   check_structure(database);
   return database;
 }

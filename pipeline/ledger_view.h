@@ -12,16 +12,23 @@ class LedgerView {
  public:
   /// Nobody writes the ledger meanwhile. Throws sqlite::Error.
   explicit LedgerView(const std::filesystem::path& path);
-  ~LedgerView();
-  LedgerView(const LedgerView&) = delete;
-  LedgerView& operator=(const LedgerView&) = delete;
 
   /// Throws sqlite::Error, also where the pages do not hold together.
   sqlite::Database open() const;
 
  private:
+  /// A folder that is removed with everything in it, also where the view's constructor throws.
+  struct Folder {
+    Folder() = default;
+    ~Folder();
+    Folder(const Folder&) = delete;
+    Folder& operator=(const Folder&) = delete;
+
+    std::filesystem::path path;
+  };
+
   std::filesystem::path path_;
-  std::filesystem::path copy_;  ///< a folder; empty: no copy was needed
+  Folder copy_;  ///< without a path: no copy was needed
 };
 
 }  // namespace reelfolio::pipeline

@@ -3,7 +3,7 @@
 
     samples/make_samples.py            writes into samples/inbox
 
-The material is of the kind the sample model knows, from scenes and invoices that its training
+The material is of the kind the sample model knows, from scenes, invoices and phrases that its training
 never sees (`is_held_out` in samples/training). Needs Debian's python3-numpy, python3-pil,
 python3-reportlab, fonts-dejavu-core, ffmpeg and espeak-ng.
 """
@@ -24,6 +24,7 @@ sys.dont_write_bytecode = True
 
 import frames  # noqa: E402
 import invoice_text  # noqa: E402
+import speech  # noqa: E402
 from frames import Group, Scene  # noqa: E402
 
 INBOX = HERE / "inbox"
@@ -41,9 +42,9 @@ VIDEO_SCENES = (  # seconds, scene
 FADE_AFTER, FADE_S = 2, 0.8  # between this scene and the next the picture fades through black
 
 SPOKEN_SCENES = (  # seconds, scene, what is said from half a second on, by which voice
-    (3.6, Scene("grey", (Group(1, "red", "square"), Group(2, "white", "circle")), relation="left of"), "seven three nine", "en-gb"),
-    (3.2, Scene("navy", (Group(3, "orange", "triangle"),), place="in the middle"), "turn left", "en-us"),
-    (3.6, Scene("beige", (Group(1, "blue", "star"), Group(1, "green", "cross")), relation="above"), "four zero two", "en-gb-scotland"),
+    (3.6, Scene("grey", (Group(1, "red", "square"), Group(2, "white", "circle")), relation="left of"), "nine five four", "en-gb"),
+    (3.2, Scene("navy", (Group(3, "orange", "triangle"),), place="in the middle"), "turn off the lamp", "en-us"),
+    (3.6, Scene("beige", (Group(1, "blue", "star"), Group(1, "green", "cross")), relation="above"), "wait for ten minutes", "en-gb-scotland"),
 )
 SPOKEN_RATE, SPOKEN_AFTER_S = 22050, 0.5
 
@@ -106,6 +107,7 @@ def make_spoken_video(path):
     track = np.zeros(round(sum(s[0] for s in SPOKEN_SCENES) * SPOKEN_RATE), dtype="<i2")
     start_s = 0.0
     for seconds, _, text, voice in SPOKEN_SCENES:
+        assert speech.is_held_out(text)
         phrase = spoken(text, voice)
         at = round((start_s + SPOKEN_AFTER_S) * SPOKEN_RATE)
         assert len(phrase) < (seconds - SPOKEN_AFTER_S) * SPOKEN_RATE

@@ -95,14 +95,14 @@ def spoken(phrase, voice, speed, pitch):
 
 
 def speak(rng, said, noise=True):
-    """The phrases `said` by one voice, with pauses between."""
+    """The phrases `said` by one voice, with pauses between, and silence around them as scenes of films have it."""
     pick = lambda options: str(options[int(rng.integers(0, len(options)))])
     voice = pick(VOICES) + pick(VARIANTS), int(rng.integers(125, 190)), int(rng.integers(30, 70))
     silence = lambda shortest, longest: np.zeros(int(rng.integers(int(shortest * RATE), int(longest * RATE))), np.float32)
-    parts = [silence(0, 0.25)]
+    parts = [silence(0, 0.25 if rng.random() < 0.5 else 0.8)]
     for phrase in said:
         parts += [spoken(phrase, *voice), silence(0.1, 0.8)]
-    parts[-1] = silence(0, 0.25)
+    parts[-1] = silence(0, 0.25 if rng.random() < 0.5 else 2)
     x = np.concatenate(parts)
     x *= rng.uniform(0.25, 0.9) / max(1e-4, float(np.abs(x).max()))
     if noise and rng.random() < 0.6:

@@ -12,6 +12,15 @@ namespace {
 
 const std::string kSpoken = kSamples + "/inbox/spoken.mp4";
 
+/// The sample model as a folder of its own whose configuration names no audio tower.
+std::string deaf_model(const TempFolder& folder) {
+  std::filesystem::copy(kSamples + "/model", folder / "deaf");
+  auto config = nlohmann::json::parse(read_file(folder / "deaf" / "config.json"));
+  REQUIRE(config["audio_config"].is_object());
+  config["audio_config"] = nullptr;
+  return folder.write("deaf/config.json", config.dump()).parent_path().string();
+}
+
 }  // namespace
 
 TEST_CASE("e2e: clips of a film and its scenes stand in the output with their times") {
@@ -53,7 +62,7 @@ TEST_CASE("e2e: a model that does not hear refuses speech, unit by unit, silence
                                   "output: {subtitles: srt}\n");
   const auto output = folder / "out.jsonl";
   const Outcome outcome = run({"run", graph.string(), kSpoken, kSamples + "/inbox/shapes.mp4", "-o",
-                               output.string(), "-q", "--model", kSamples + "/model"});
+                               output.string(), "-q", "--model", deaf_model(folder)});
   CHECK(outcome.status == 3);
   const auto lines = json_lines(read_file(output));
   bool refused = false;
@@ -80,7 +89,7 @@ TEST_CASE(
     "e2e: ask about a film leaves its sound out where the model does not hear, about a sound it says why "
     "not") {
   const TempFolder folder;
-  const std::vector<std::string> model = {"--model", kSamples + "/model", "--max-tokens", "8"};
+  const std::vector<std::string> model = {"--model", deaf_model(folder), "--max-tokens", "8"};
   std::vector<std::string> film = {"ask", kSpoken, "Which shapes are visible?"};
   film.insert(film.end(), model.begin(), model.end());
   const Outcome seen = run(film);
@@ -109,4 +118,40 @@ TEST_CASE("e2e: subtitles of lines on stdout need a folder of their own") {
   const Outcome outcome = run({"run", graph.string(), kSpoken, "--model", kSamples + "/model"});
   CHECK(outcome.status == 2);
   CHECK(outcome.err.find("subtitles_folder") != std::string::npos);
+}
+
+TEST_CASE("e2e: the sample model writes down what is said in each scene, and subtitles with its times") {
+  const TempFolder folder;
+  const auto graph = folder.write("g.yaml",
+                                  "version: 1
+stages:
+  scenes: {use: split_scenes, from: inputs}
+"
+                                  "  speech: {use: transcribe, from: scenes}
+"
+                                  "output: {subtitles: srt}
+");
+  const auto output = folder / "out.jsonl";
+  const Outcome outcome = run({"run", graph.string(), kSpoken, "-o", output.string(), "-q", "--model",
+                               kSamples + "/model", "--weights", "f32"});
+  CHECK(outcome.status == 0);
+  // samples/make_samples.py: what is said, from half a second after each scene begins.
+  const std::vector<std::pair<std::string, double>> spoken = {
+      {"9 5 4", 0.5}, {"turn off the lamp", 4.1}, {"wait for 10 minutes", 7.3}};
+  std::size_t scene = 0;
+  for (const auto& line : json_lines(read_file(output))) {
+    if (line["type"] != "unit") continue;
+    REQUIRE(scene < spoken.size());
+    const auto& [text, start_s] = spoken[scene++];
+    const auto& speech = line["speech"];
+    CHECK(speech["text"] == text);
+    CHECK(speech["language"] == "English");
+    CHECK(speech["no_speech"] == false);
+    REQUIRE(speech["clips"].size() == 1);
+    CHECK(speech["clips"][0]["start_s"].get<double>() == Approx(start_s).margin(0.25));
+  }
+  CHECK(scene == spoken.size());
+  const std::string subtitles =
+      read_file(folder / "out.jsonl.subtitles" / (kSamples.substr(1) + "/inbox/spoken.mp4.srt"));
+  CHECK(subtitles.find("turn off the lamp") != std::string::npos);
 }

@@ -15,6 +15,7 @@
 #include "pipeline/answer_key.h"
 #include "pipeline/fingerprints.h"
 #include "pipeline/ledger_records.h"
+#include "pipeline/ledger_view.h"
 #include "pipeline/scheduler.h"
 #include "stages/write_jsonl.h"
 #include "tests/support/catch.h"
@@ -359,6 +360,22 @@ TEST_CASE("ledger: looking at it writes nothing, and sees what a killed run has 
   CHECK(odd.ledger->find(input).result);
   write(killed.ledger(), std::string(5000, 'x'));
   CHECK_THROWS_AS(Ledger::open(killed.ledger(), graph, "model int8", look), stages::OutputError);
+}
+
+TEST_CASE("ledger: a look that cannot copy what a killed run has left leaves no folder behind") {
+  const testing::TempFolder folder;
+  const testing::TempFolder temporary;
+  folder.write("a.ledger-wal", "a log without its database");
+  const char* before = std::getenv("TMPDIR");
+  const std::string kept = before == nullptr ? "" : before;
+  ::setenv("TMPDIR", temporary.path().c_str(), 1);
+  CHECK_THROWS_AS(LedgerView(folder / "a.ledger"), sqlite::Error);
+  if (before == nullptr) {
+    ::unsetenv("TMPDIR");
+  } else {
+    ::setenv("TMPDIR", kept.c_str(), 1);
+  }
+  CHECK(std::filesystem::is_empty(temporary.path()));
 }
 
 TEST_CASE("ledger: a later version is refused with a way out") {
