@@ -188,7 +188,8 @@ def train_speech(args, model, tok):
         opt.step(rate)
         average.step()
         now = np.array([float(loss.detach()), *map(float, shares)])
-        means[kind] = now if kind not in means else 0.95 * means[kind] + 0.05 * now
+        old = means.get(kind, now)
+        means[kind] = np.where(np.isnan(now), old, 0.95 * old + 0.05 * now)  # a batch may ask for no language
         if step % 20 == 19:
             log(step=step + 1, **{k: [round(float(x), 4) for x in v] for k, v in means.items()})
         if step % PROBE_EVERY == PROBE_EVERY - 1:
