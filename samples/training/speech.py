@@ -101,7 +101,7 @@ def speak(rng, said, noise=True):
     silence = lambda shortest, longest: np.zeros(int(rng.integers(int(shortest * RATE), int(longest * RATE))), np.float32)
     parts = [silence(0, 0.25 if rng.random() < 0.5 else 0.8)]
     for phrase in said:
-        parts += [spoken(phrase, *voice), silence(0.1, 0.8)]
+        parts += [spoken(phrase, *voice), silence(0.1, 0.8 if rng.random() < 0.7 else 2.5)]
     parts[-1] = silence(0, 0.25 if rng.random() < 0.5 else 2)
     x = np.concatenate(parts)
     x *= rng.uniform(0.25, 0.9) / max(1e-4, float(np.abs(x).max()))

@@ -43,7 +43,7 @@ class Sound:
 
 
 class SoundShelf:
-    """Sounds that are kept, so that a step has to make only a few new ones."""
+    """Sounds that are kept, so that a step has sounds of about the same length to choose from."""
 
     def __init__(self, held_out=False, most=6000):
         self.extractor, self.held_out, self.most, self.kept, self.oldest = Gemma4AudioFeatureExtractor(), held_out, most, [], 0
@@ -176,7 +176,7 @@ def train_speech(args, model, tok):
             loss, *shares = page_loss(model, text, *of_pages.step(args, model, rng))
             loss, shares = loss + args.guide * shares[0], shares[1:]
         else:
-            of_sounds.add(rng, args.fresh if of_sounds.kept else 16 * args.batch)
+            of_sounds.add(rng, args.batch if of_sounds.kept else 64 * args.batch)  # cheap to make, and soon known by heart
             sounds = of_sounds.pick(rng, args.batch)
             heard = hear(tower, of_sounds.batch(sounds))
             loss, places, share = letters_loss(head, heard, sounds)
