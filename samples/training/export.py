@@ -1,11 +1,11 @@
 """Writes samples/model from a checkpoint.
 
-    export.py --work DIR --out samples/model [--random [--audio]] [--heads tower.pt pages.pt]
+    export.py --work DIR --out samples/model [--random [--audio]] [--heads tower.pt pages.pt speech.pt]
 
 Sets clip bounds from what the towers show on held-out frames, pages and phrases, a margin outside
 everything seen, so that they clip nothing on material of this kind. The model hears if the checkpoint does. --random ignores
 the checkpoint and writes random weights, with --audio for a model that hears. --heads keeps beside these scripts what the named checkpoints have of the
-heads of the tower and the table of codes, so that training can go on from the model directory.
+heads of the towers and the table of codes, so that training can go on from the model directory.
 """
 import argparse
 from pathlib import Path
@@ -33,7 +33,7 @@ def keep_heads(paths):
     kept = {}
     for path in paths:
         state = torch.load(path, weights_only=True)
-        for module in ("heads", "text_heads", "text_codebook"):
+        for module in ("heads", "text_heads", "text_codebook", "letters_head"):
             kept |= {f"{module}/{k}": v.to(torch.bfloat16).contiguous() for k, v in state.get(module, {}).items()}
     save_file(kept, KEPT_HEADS)
     KEPT_HEADS.chmod(0o644)

@@ -156,9 +156,9 @@ def train_speech(args, model, tok):
     opt = Optimiser(named, matrix_lr=args.lr, other_lr=args.other_lr)
     path = args.work / f"{args.name or 'speech'}.pt"
     log = Log(path.with_suffix(".log"))
-    start = restore(path, opt, model=core, head=head)
+    start = restore(path, opt, model=core, letters_head=head)
     if not path.exists():
-        restore(args.begin, None, averaged=True, model=core, head=head)
+        restore(args.begin, None, averaged=True, model=core, letters_head=head)
     average = Average.resumed(core, args.average, path, start)
     of_frames, of_pages, of_sounds, held = material.frame_shelves(core.vision_tower), PageShelf(core.vision_tower), SoundShelf(), SoundShelf(held_out=True)
     held.add(np.random.default_rng(97), PROBED_SOUNDS)
@@ -195,4 +195,4 @@ def train_speech(args, model, tok):
         if step % PROBE_EVERY == PROBE_EVERY - 1:
             log(step=step + 1, held_out=probe(model, text, head, held))
         if step % 50 == 49 or last:
-            save(path, model=core.state_dict(), average=average.values, head=head.state_dict(), opt=opt.state_dict(), step=step + 1)
+            save(path, model=core.state_dict(), average=average.values, letters_head=head.state_dict(), opt=opt.state_dict(), step=step + 1)

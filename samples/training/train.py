@@ -27,7 +27,7 @@ import speech_training
 from codebooks import fit_projection, new_codebook
 from material import Made, PageCrops, batch_of_scatter, batch_of_scenes, frame_shelves
 from optimiser import Optimiser
-from training_loop import Average, Log, answer_loss, answers, restore, save, steps_of
+from training_loop import Average, Log, answer_loss, answers, checkpoint_hears, restore, save, steps_of
 
 HERE = Path(__file__).resolve().parent
 
@@ -255,7 +255,8 @@ def main():
     torch.set_num_threads(args.threads)
     args.work.mkdir(parents=True, exist_ok=True)
     tok = Tokenizer.from_file(str(HERE.parent / "model" / "tokenizer.json"))
-    model = sample_model.new_model(sample_model.build_config(tok, audio=args.phase == "speech"), args.seed)
+    hears = args.phase == "speech" or (args.begin is not None and checkpoint_hears(args.begin))
+    model = sample_model.new_model(sample_model.build_config(tok, audio=hears), args.seed)
     forward.check_against_library(model)
     if args.compile:
         forward.compile_layers()

@@ -110,6 +110,15 @@ def directory_state(path):
     return state
 
 
+def state_of(path):
+    return directory_state(path) if path.is_dir() else torch.load(path, weights_only=True)
+
+
+def checkpoint_hears(path):
+    """Whether the model of a checkpoint or a model directory has an audio tower: a run that goes on from it keeps it."""
+    return any(k.startswith("audio_tower.") for k in state_of(path).get("model", {}))
+
+
 def begins_silent(name, known):
     """Whether `name` is a norm that closes a branch of a layer which the checkpoint with the names `known` does not have."""
     layer = re.match(r"(.*layers\.\d+\.)(?:post_\w+norm)\.weight$", name)
@@ -139,7 +148,7 @@ def restore(path, opt, averaged=False, **modules):
     running average of `model` instead, where there is one."""
     if not path.exists():
         return 0
-    state = directory_state(path) if path.is_dir() else torch.load(path, weights_only=True)
+    state = state_of(path)
     if averaged and "average" in state:
         state["model"] = state["average"]
     same = True

@@ -40,6 +40,7 @@ stages:
 """
 REPORT = re.compile(rb"^.*(?:(?:Address|Leak|Thread|Memory)Sanitizer|runtime error: ).*$", re.MULTILINE)
 MARK = "REELFOLIO_MUTATION"
+KNOWN_LEAKS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support", "lsan.supp")
 INTERESTING = [0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, (1 << 63) - 1]
 
 
@@ -169,7 +170,7 @@ class Runner:
                 input=stdin,
                 capture_output=True,
                 timeout=self.options.timeout * (len(paths) + 1),
-                env={**os.environ, MARK: mark},
+                env={"LSAN_OPTIONS": f"suppressions={KNOWN_LEAKS}", **os.environ, MARK: mark},
             )
         except subprocess.TimeoutExpired:
             return f"took longer than {self.options.timeout} s for each input"
