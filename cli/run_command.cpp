@@ -191,7 +191,9 @@ void write_report(const std::filesystem::path& output, const pipeline::Graph& gr
   report.options = {
       {"graph", pipeline::printable(graph.file.string())},
       {"model", pipeline::printable(graph.model.path.string())},
-      {"weights", std::string(engine::ops::weight_type_name(graph.model.weights))},
+      // A packed model has its own, whatever the graph says.
+      {"weights", std::string(engine::ops::weight_type_name(engine == nullptr ? graph.model.weights
+                                                                              : engine->weights()))},
       {"kv_cache", engine == nullptr ? "" : std::string(engine::text::kv_type_name(engine->kv_cache()))},
       {"inputs", option_list(flags.inputs)},
       {"set", option_list(flags.settings)},

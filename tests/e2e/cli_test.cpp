@@ -128,6 +128,30 @@ TEST_CASE("e2e: a graph without a model writes units and closing lines, a broken
   CHECK_FALSE(std::filesystem::exists(folder / "out.jsonl.lock"));
 }
 
+TEST_CASE(
+    "e2e: a packed model answers as it would converted while loading, and the report names its weights") {
+  const TempFolder folder;
+  const std::string packed = (folder / "packed").string();
+  REQUIRE(run({"model", "pack", kSamples + "/model", "-o", packed, "--weights", "int8", "-q"}).status == 0);
+  const auto graph =
+      folder.write("g.yaml",
+                   "version: 1\nstages:\n"
+                   "  caption: {use: caption, from: images, soft_tokens: 70, max_tokens: 32}\n");
+  const auto captions = [&](const std::string& name, const std::string& model) {
+    const std::string output = (folder / name).string();
+    CHECK(run({"run", graph.string(), kSamples + "/inbox/still.png", "-o", output, "-q", "--model", model,
+               "--weights", "int8"})
+              .status == 0);
+    return read_file(output);
+  };
+  CHECK(captions("a.jsonl", packed) == captions("b.jsonl", kSamples + "/model"));
+  CHECK(run({"run", graph.string(), kSamples + "/inbox/still.png", "-o", (folder / "c.jsonl").string(), "-q",
+             "--model", packed})
+            .status == 0);
+  const auto report = nlohmann::json::parse(read_file(folder / "c.jsonl.run.json"));
+  CHECK(report["options"]["weights"] == "int8");
+}
+
 TEST_CASE("e2e: the output is the same bytes on stdout, for any number of decoders") {
   const TempFolder folder;
   const auto graph = folder.write(
