@@ -123,14 +123,9 @@ TEST_CASE("e2e: subtitles of lines on stdout need a folder of their own") {
 TEST_CASE("e2e: the sample model writes down what is said in each scene, and subtitles with its times") {
   const TempFolder folder;
   const auto graph = folder.write("g.yaml",
-                                  "version: 1
-stages:
-  scenes: {use: split_scenes, from: inputs}
-"
-                                  "  speech: {use: transcribe, from: scenes}
-"
-                                  "output: {subtitles: srt}
-");
+                                  "version: 1\nstages:\n  scenes: {use: split_scenes, from: inputs}\n"
+                                  "  speech: {use: transcribe, from: scenes}\n"
+                                  "output: {subtitles: srt}\n");
   const auto output = folder / "out.jsonl";
   const Outcome outcome = run({"run", graph.string(), kSpoken, "-o", output.string(), "-q", "--model",
                                kSamples + "/model", "--weights", "f32"});
