@@ -67,6 +67,14 @@ AVStream* choose_stream(AVFormatContext& format) {
   return chosen;
 }
 
+/// Whether a decoder hands out `held` once more, as of a time that is over: the MPEG-4 one of FFmpeg 7 does
+/// so at the end of a stream, with one thread, where the pictures before it were left out. What it repeats to
+/// be shown again has a later time.
+bool is_left_over(const AVFrame& frame, const AVFrame& held) {
+  return frame.data[0] == held.data[0] && frame.best_effort_timestamp != AV_NOPTS_VALUE &&
+         frame.best_effort_timestamp <= held.best_effort_timestamp;
+}
+
 }  // namespace
 
 VideoReader::VideoReader(const std::filesystem::path& path, VideoReaderOptions options)
@@ -118,8 +126,10 @@ void VideoReader::look_at(const AVPacket& packet) {
 
 bool VideoReader::decode(TimedFrame& out) {
   out.frame = libav::make_frame();
-  at_end_ =
-      !file_->next(*out.frame, last_time_s_.value_or(0), [this](const AVPacket& packet) { look_at(packet); });
+  do {
+    at_end_ = !file_->next(*out.frame, last_time_s_.value_or(0),
+                           [this](const AVPacket& packet) { look_at(packet); });
+  } while (!at_end_ && current_.frame && is_left_over(*out.frame, *current_.frame));
   if (at_end_) {
     out.frame.reset();
     return false;
