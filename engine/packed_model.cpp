@@ -15,6 +15,7 @@
 #include "engine/error.h"
 #include "engine/ops/gather.h"
 #include "engine/packed_checksums.h"
+#include "engine/weight_pages.h"
 #include "engine/weights.h"
 
 namespace reelfolio::engine {
@@ -406,13 +407,11 @@ std::optional<quant::PackedMatrix> find_packed_matrix(const Checkpoint& checkpoi
 void verify_packed_model(const Checkpoint& checkpoint, PackedPart part) {
   const auto weights = packed_weights(checkpoint);
   if (!weights) return;
-  // Where memory is scarce (weight_pages.h) decoder and towers are not to be there together.
-  const bool drop = *weights == ops::WeightType::int2;
   std::vector<const TensorView*> tensors;
   for (const TensorView& tensor : checkpoint.tensors()) {
     if (packed_part(tensor.name) == part) tensors.push_back(&tensor);
   }
-  const auto damaged = PackedChecksums(checkpoint).damaged(tensors, drop);
+  const auto damaged = PackedChecksums(checkpoint).damaged(tensors, spares_memory(*weights));
   if (!damaged.empty()) throw ModelError(PackedChecksums::complaint(*damaged.front()));
 }
 

@@ -10,8 +10,12 @@
 
 namespace reelfolio::engine {
 
+bool spares_memory(ops::WeightType weights) {
+  return weights == ops::WeightType::int2;
+}
+
 WeightPages::WeightPages(const Checkpoint& checkpoint, ops::WeightType weights) : checkpoint_(checkpoint) {
-  if (weights != ops::WeightType::int2 || !packed_weights(checkpoint)) return;
+  if (!spares_memory(weights) || !packed_weights(checkpoint)) return;
   for (const TensorView& tensor : checkpoint.tensors()) {
     if (!is_packed_matrix(tensor)) continue;
     const bool vision =

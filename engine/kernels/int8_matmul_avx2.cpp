@@ -1,6 +1,7 @@
 #include <immintrin.h>
 
 #include "engine/kernels/int8_matmul.h"
+#include "engine/kernels/int8_passes.inc"
 
 // Compiled for AVX2; called only where the processor has it. The products are formed as
 // |x| times (w with x's sign), both at most 127, so that a pair stays within 16 bits.
@@ -19,43 +20,29 @@ namespace {
 
 constexpr int kTileVectors = 8;    // of 8 weight rows
 constexpr int kSegmentQuads = 32;  // 8 KiB of weights
-constexpr int kQuadBytes = 256;
-/// Most rows that are few.
-constexpr int kChunkRows = 24;
-
-/// Where a pass begins.
-struct Pass {
-  const std::int8_t* weights;
-  const std::uint8_t* x;
-  std::size_t x_stride;
-  std::size_t quads;
-  bool first;          ///< sums begin at 0
-  std::int32_t* sums;  ///< [rows][64]
-  const char* next;    ///< weights to fetch
-};
 
 /// R rows of x against V registers of each quad; fetches kFetch lines for each quad.
 template <int R, int V, int kFetch>
-__attribute__((noinline)) void multiply(const Pass& p) {
+__attribute__((noinline)) void multiply(const Segment& s) {
   const __m256i sign = _mm256_set1_epi8(static_cast<char>(0x80));
   const __m256i ones = _mm256_set1_epi16(1);
   __m256i sum[R][V];
   for (int r = 0; r < R; ++r) {
     for (int v = 0; v < V; ++v) {
-      sum[r][v] = p.first ? _mm256_setzero_si256()
-                          : _mm256_load_si256(reinterpret_cast<const __m256i*>(p.sums + r * 64 + v * 8));
+      sum[r][v] = s.first ? _mm256_setzero_si256()
+                          : _mm256_load_si256(reinterpret_cast<const __m256i*>(s.sums + r * 64 + v * 8));
     }
   }
-  const std::int8_t* weights = p.weights;
-  const std::uint8_t* x = p.x;
-  const char* next = p.next;
-  for (std::size_t q = p.quads; q > 0; --q) {
+  const std::int8_t* weights = s.weights;
+  const std::uint8_t* x = s.x;
+  const char* next = s.next;
+  for (int q = s.quads; q > 0; --q) {
     for (int f = 0; f < kFetch; ++f) _mm_prefetch(next + f * 64, _MM_HINT_T0);
     __m256i inputs[R];
     __m256i magnitudes[R];
     for (int r = 0; r < R; ++r) {
       int four;
-      __builtin_memcpy(&four, x + static_cast<std::size_t>(r) * p.x_stride, 4);
+      __builtin_memcpy(&four, x + static_cast<std::size_t>(r) * s.x_stride, 4);
       inputs[r] = _mm256_xor_si256(sign, _mm256_set1_epi32(four));
       magnitudes[r] = _mm256_abs_epi8(inputs[r]);
     }
@@ -72,31 +59,23 @@ __attribute__((noinline)) void multiply(const Pass& p) {
   }
   for (int r = 0; r < R; ++r) {
     for (int v = 0; v < V; ++v) {
-      _mm256_store_si256(reinterpret_cast<__m256i*>(p.sums + r * 64 + v * 8), sum[r][v]);
+      _mm256_store_si256(reinterpret_cast<__m256i*>(s.sums + r * 64 + v * 8), sum[r][v]);
     }
   }
 }
 
 template <int R, int V>
-void multiply(int fetch, const Pass& pass) {
+void multiply(int fetch, const Segment& s) {
   switch (fetch) {
     case 0:
-      return multiply<R, V, 0>(pass);
+      return multiply<R, V, 0>(s);
     case 1:
-      return multiply<R, V, 1>(pass);
+      return multiply<R, V, 1>(s);
     case 2:
-      return multiply<R, V, 2>(pass);
+      return multiply<R, V, 2>(s);
     default:
-      return multiply<R, V, 4>(pass);
+      return multiply<R, V, 4>(s);
   }
-}
-
-/// Lines that pass `pass` of `passes` fetches for each of its quads: four in all.
-int fetched_lines(int pass, int passes) {
-  if (passes == 1) return 4;
-  if (passes == 2) return 2;
-  if (passes == 3) return pass == 0 ? 2 : 1;
-  return pass < 4 ? 1 : 0;
 }
 
 /// Scales the sums of `vectors` times 8 columns of y from `column` on.
@@ -127,30 +106,30 @@ void finish(const Int8Args& a, std::size_t column, int vectors, std::size_t firs
 void few_rows(const Int8Args& a, std::size_t tile, int rows) {
   alignas(64) std::int32_t sums[kChunkRows * 64];
   const std::int8_t* weights = a.weights + tile * a.input_tiles * 4096;
-  const std::size_t quads = a.input_tiles * 16;
-  const int passes = rows / 2 * 2 + rows % 2;
-  for (std::size_t quad = 0; quad < quads; quad += kSegmentQuads) {
-    Pass pass{};
-    pass.x_stride = a.x_stride;
-    pass.quads = quads - quad < kSegmentQuads ? quads - quad : kSegmentQuads;
-    pass.first = quad == 0;
-    const std::int8_t* segment = weights + quad * kQuadBytes;
-    pass.next = reinterpret_cast<const char*>(segment) + pass.quads * kQuadBytes;
-    for (int i = 0; i < passes; ++i) {
-      const int fetch = fetched_lines(i, passes);
-      const int row = i / 2 * 2;
-      pass.x = a.x + static_cast<std::size_t>(row) * a.x_stride + quad * 4;
+  const int quads = static_cast<int>(a.input_tiles) * 16;
+  for (int quad = 0; quad < quads; quad += kSegmentQuads) {
+    Segment segment{};
+    segment.x_stride = a.x_stride;
+    segment.quads = quads - quad < kSegmentQuads ? quads - quad : kSegmentQuads;
+    segment.first = quad == 0;
+    const std::int8_t* first_weights = weights + static_cast<std::size_t>(quad) * kQuadBytes;
+    segment.next = reinterpret_cast<const char*>(first_weights) + segment.quads * kQuadBytes;
+    // Two passes over halves of the tile for two rows, one over all of it for the last of an odd number.
+    for (int pass = 0; pass < rows; ++pass) {
+      const int fetch = fetched_lines(pass, rows);
+      const int row = pass / 2 * 2;
+      segment.x = a.x + static_cast<std::size_t>(row) * a.x_stride + static_cast<std::size_t>(quad) * 4;
       if (row + 1 < rows) {
-        const int half = i % 2;
-        pass.weights = segment + half * (kQuadBytes / 2);
-        pass.sums = sums + row * 64 + half * 32;
-        multiply<2, kTileVectors / 2>(fetch, pass);
+        const int half = pass % 2;
+        segment.weights = first_weights + half * (kQuadBytes / 2);
+        segment.sums = sums + row * 64 + half * 32;
+        multiply<2, kTileVectors / 2>(fetch, segment);
       } else {
-        pass.weights = segment;
-        pass.sums = sums + row * 64;
-        multiply<1, kTileVectors>(fetch, pass);
+        segment.weights = first_weights;
+        segment.sums = sums + row * 64;
+        multiply<1, kTileVectors>(fetch, segment);
       }
-      pass.next += static_cast<std::size_t>(fetch) * pass.quads * 64;
+      segment.next += fetch * segment.quads * 64;
     }
   }
   finish(a, tile * 64, kTileVectors, 0, rows, sums);
@@ -160,16 +139,16 @@ void few_rows(const Int8Args& a, std::size_t tile, int rows) {
 void many_rows(const Int8Args& a, std::size_t tile, std::size_t half) {
   constexpr int kVectors = kTileVectors / 2;
   alignas(64) std::int32_t sums[2 * 64];
-  Pass pass{};
-  pass.weights = a.weights + tile * a.input_tiles * 4096 + half * (kQuadBytes / 2);
-  pass.x_stride = a.x_stride;
-  pass.quads = a.input_tiles * 16;
-  pass.first = true;
-  pass.sums = sums;
+  Segment segment{};
+  segment.weights = a.weights + tile * a.input_tiles * 4096 + half * (kQuadBytes / 2);
+  segment.x_stride = a.x_stride;
+  segment.quads = static_cast<int>(a.input_tiles) * 16;
+  segment.first = true;
+  segment.sums = sums;
   for (std::size_t row = 0; row < a.rows; row += 2) {
-    pass.x = a.x + row * a.x_stride;
+    segment.x = a.x + row * a.x_stride;
     const bool two = row + 1 < a.rows;
-    two ? multiply<2, kVectors, 0>(pass) : multiply<1, kVectors, 0>(pass);
+    two ? multiply<2, kVectors, 0>(segment) : multiply<1, kVectors, 0>(segment);
     finish(a, tile * 64 + half * 32, kVectors, row, two ? 2 : 1, sums);
   }
 }

@@ -1,6 +1,7 @@
 #include <immintrin.h>
 
 #include "engine/kernels/int8_matmul.h"
+#include "engine/kernels/int8_passes.inc"
 
 // Compiled for AVX-512 F/BW/VL and VNNI; called only where the processor has them.
 //
@@ -22,20 +23,6 @@ namespace {
 constexpr int kVectors = 4;        // of 16 weight rows: a tile
 constexpr int kPassRows = 6;       // at most, of activations
 constexpr int kSegmentQuads = 64;  // 16 KiB of weights
-constexpr int kQuadBytes = 256;
-/// Most rows that are few.
-constexpr int kChunkRows = 24;
-
-/// Where a pass begins.
-struct Segment {
-  const std::int8_t* weights;
-  const std::uint8_t* x;
-  std::size_t x_stride;
-  int quads;
-  bool first;          ///< sums begin at 0
-  std::int32_t* sums;  ///< [rows][64]
-  const char* next;    ///< weights to fetch
-};
 
 /// R rows of x against one segment; fetches kFetch lines for each quad.
 ///
@@ -109,14 +96,6 @@ void multiply_rows(int rows, int fetch, const Segment& s) {
     default:
       return multiply_rows<4>(rows, s);
   }
-}
-
-/// Lines that pass `pass` of `passes` fetches for each of its quads: four in all.
-int fetched_lines(int pass, int passes) {
-  if (passes == 1) return 4;
-  if (passes == 2) return 2;
-  if (passes == 3) return pass == 0 ? 2 : 1;
-  return pass < 4 ? 1 : 0;
 }
 
 /// Scales the sums of one tile's columns.

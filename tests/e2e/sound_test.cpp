@@ -12,6 +12,11 @@ namespace {
 
 const std::string kSpoken = kSamples + "/inbox/spoken.mp4";
 
+constexpr const char* kTranscribed =
+    "version: 1\nstages:\n  scenes: {use: split_scenes, from: inputs}\n"
+    "  speech: {use: transcribe, from: scenes}\n"
+    "output: {subtitles: srt}\n";
+
 /// The sample model as a folder of its own whose configuration names no audio tower.
 std::string deaf_model(const TempFolder& folder) {
   std::filesystem::copy(kSamples + "/model", folder / "deaf");
@@ -56,10 +61,7 @@ TEST_CASE("e2e: clips of a film and its scenes stand in the output with their ti
 
 TEST_CASE("e2e: a model that does not hear refuses speech, unit by unit, silence it is not asked about") {
   const TempFolder folder;
-  const auto graph = folder.write("g.yaml",
-                                  "version: 1\nstages:\n  scenes: {use: split_scenes, from: inputs}\n"
-                                  "  speech: {use: transcribe, from: scenes}\n"
-                                  "output: {subtitles: srt}\n");
+  const auto graph = folder.write("g.yaml", kTranscribed);
   const auto output = folder / "out.jsonl";
   const Outcome outcome = run({"run", graph.string(), kSpoken, kSamples + "/inbox/shapes.mp4", "-o",
                                output.string(), "-q", "--model", deaf_model(folder)});
@@ -122,10 +124,7 @@ TEST_CASE("e2e: subtitles of lines on stdout need a folder of their own") {
 
 TEST_CASE("e2e: the sample model writes down what is said in each scene, and subtitles with its times") {
   const TempFolder folder;
-  const auto graph = folder.write("g.yaml",
-                                  "version: 1\nstages:\n  scenes: {use: split_scenes, from: inputs}\n"
-                                  "  speech: {use: transcribe, from: scenes}\n"
-                                  "output: {subtitles: srt}\n");
+  const auto graph = folder.write("g.yaml", kTranscribed);
   const auto output = folder / "out.jsonl";
   const Outcome outcome = run({"run", graph.string(), kSpoken, "-o", output.string(), "-q", "--model",
                                kSamples + "/model", "--weights", "f32"});
