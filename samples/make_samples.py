@@ -7,12 +7,10 @@ The material is of the kind the sample model knows, from scenes, invoices and ph
 never sees (`is_held_out` in samples/training). Needs Debian's python3-numpy, python3-pil,
 python3-reportlab, fonts-dejavu-core, ffmpeg and espeak-ng.
 """
-import io
 import math
 import subprocess
 import sys
 import tempfile
-import wave
 from pathlib import Path
 
 import numpy as np
@@ -94,21 +92,14 @@ def encode(path, pictures, sound=()):
         raise SystemExit("ffmpeg failed")
 
 
-def spoken(text, voice):
-    """int16 at SPOKEN_RATE."""
-    made = subprocess.run(["espeak-ng", "-v", voice, "-s", "140", "--stdout", text], stdout=subprocess.PIPE, check=True)
-    with wave.open(io.BytesIO(made.stdout)) as sound:
-        assert sound.getframerate() == SPOKEN_RATE and sound.getnchannels() == 1 and sound.getsampwidth() == 2
-        return np.frombuffer(made.stdout[44:], dtype="<i2")  # the header does not know the length
-
-
 def make_spoken_video(path):
     """Scenes with a short phrase spoken in each."""
     track = np.zeros(round(sum(s[0] for s in SPOKEN_SCENES) * SPOKEN_RATE), dtype="<i2")
     start_s = 0.0
     for seconds, _, text, voice in SPOKEN_SCENES:
         assert speech.is_held_out(text)
-        phrase = spoken(text, voice)
+        phrase, rate = speech.espeak(text, voice, speed=140)
+        assert rate == SPOKEN_RATE
         at = round((start_s + SPOKEN_AFTER_S) * SPOKEN_RATE)
         assert len(phrase) < (seconds - SPOKEN_AFTER_S) * SPOKEN_RATE
         track[at:at + len(phrase)] = phrase

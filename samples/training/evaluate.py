@@ -68,8 +68,8 @@ def held_out_speech(seed, count, fixed=False):
         rng = np.random.default_rng((seed, 97, i))
         said = speech.random_phrases(rng, held_out=True) if i % 10 != 9 else []
         sound = np.round(32767 * (speech.speak(rng, said) if said else speech.no_speech(rng))).astype(np.float32) / 32768
-        yield sound, [("transcribe", speech.PROMPTS[0], speech.written(" ".join(said))),
-                      ("language", speech.LANGUAGE_PROMPT, speech.LANGUAGE if said else speech.NO_LANGUAGE)]
+        text = " ".join(said)
+        yield sound, [("transcribe", speech.PROMPTS[0], speech.written(text)), ("language", *speech.language_question(text))]
 
 
 def fields(text):

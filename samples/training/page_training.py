@@ -18,7 +18,7 @@ import invoice_text
 import material
 from codebooks import fit_projection, new_text_codebook
 from optimiser import Optimiser
-from training_loop import Average, Log, answer_loss, answers, restore, save, steps_of
+from training_loop import Average, Log, Means, answer_loss, answers, restore, save, steps_of
 
 PROBE_EVERY, PROBED_PAGES = 100, 48
 
@@ -127,7 +127,7 @@ def train_pages(args, model, tok):
     of_pages = ({"code": PageShelf(None)} if by_code else {}) | ({"page": PageShelf(core.vision_tower)} if args.codes_share < 1 else {})
     held = PageShelf(core.vision_tower if args.codes_share < 1 else None, held_out=True)
     held.add(np.random.default_rng(98), PROBED_PAGES)
-    means = {}
+    means = Means(0.95)
     for step, rate, last in steps_of(args, start):
         rng = np.random.default_rng((args.seed, 7, step))
         kind = "frame" if rng.random() < args.frames_share else "code" if rng.random() < args.codes_share else "page"
@@ -141,10 +141,9 @@ def train_pages(args, model, tok):
         loss.backward()
         opt.step(rate)
         average.step()
-        now = np.array([float(loss.detach()), *map(float, shares)])
-        means[kind] = now if kind not in means else 0.95 * means[kind] + 0.05 * now
+        means.add(kind, loss, *shares)
         if step % 20 == 19:
-            log(step=step + 1, **{k: [round(float(x), 4) for x in v] for k, v in means.items()})
+            log(step=step + 1, **means.rounded(4))
         if step % PROBE_EVERY == PROBE_EVERY - 1:
             log(step=step + 1, held_out=probe(model, text, held, book))
         if step % 50 == 49 or last:

@@ -43,6 +43,11 @@ LANGUAGE_PROMPT = ("Which language is spoken in this recording? Answer with the 
 LANGUAGE, NO_LANGUAGE = "English", "none"
 
 
+def language_question(text):
+    """(question, answer) about a sound in which `text` is said."""
+    return LANGUAGE_PROMPT, LANGUAGE if text else NO_LANGUAGE
+
+
 def written(phrase):
     return " ".join(str(VALUES.get(word, word)) for word in phrase.split())
 
@@ -84,14 +89,20 @@ def random_phrases(rng, held_out=False):
     return [random_phrase(rng, held_out) for _ in range(1 + int(rng.random() < 0.3) + int(rng.random() < 0.1))]
 
 
-def spoken(phrase, voice, speed, pitch):
-    """A phrase by espeak-ng, float32 at RATE."""
+def espeak(phrase, voice, speed, pitch=50):
+    """A phrase by espeak-ng, int16 mono, and its rate."""
     command = ["espeak-ng", "--stdout", "-v", voice, "-s", str(speed), "-p", str(pitch), phrase]
     # A pipe cannot be wound back, so the length in the header is a dummy: read to the end.
     data = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
     with wave.open(io.BytesIO(data)) as w:
-        source = w.getframerate()
-    return resampled(np.frombuffer(data[44:len(data) - len(data) % 2], np.int16).astype(np.float32) / 32768, source, RATE)
+        assert w.getnchannels() == 1 and w.getsampwidth() == 2
+        return np.frombuffer(data[44:len(data) - len(data) % 2], "<i2"), w.getframerate()
+
+
+def spoken(phrase, voice, speed, pitch):
+    """A phrase by espeak-ng, float32 at RATE."""
+    samples, rate = espeak(phrase, voice, speed, pitch)
+    return resampled(samples.astype(np.float32) / 32768, rate, RATE)
 
 
 def speak(rng, said, noise=True):

@@ -16,7 +16,7 @@ import material
 import speech
 from optimiser import Optimiser
 from page_training import PageShelf, looked, page_loss
-from training_loop import Average, Log, answer_loss, answers, restore, save, steps_of
+from training_loop import Average, Log, Means, answer_loss, answers, restore, save, steps_of
 
 LETTERS = " abcdefghijklmnopqrstuvwxyz"
 PROBE_EVERY, PROBED_SOUNDS = 100, 64
@@ -38,33 +38,27 @@ class Sound:
         pick = lambda options: str(options[int(rng.integers(0, len(options)))])
         talk = [(pick(speech.PROMPTS), speech.written(self.text))]
         if rng.random() < 0.5:
-            talk.append((speech.LANGUAGE_PROMPT, speech.LANGUAGE if self.text else speech.NO_LANGUAGE))
+            talk.append(speech.language_question(self.text))
         return talk
 
 
-class SoundShelf:
-    """Sounds that are kept, so that a step has sounds of about the same length to choose from."""
+class SoundShelf(material.Shelf):
+    """Sounds that are kept, so that a step has sounds of about the same length to choose from. Their tower learns: its features are not kept."""
 
     def __init__(self, held_out=False, most=6000):
-        self.extractor, self.held_out, self.most, self.kept, self.oldest = Gemma4AudioFeatureExtractor(), held_out, most, [], 0
+        super().__init__(None, most)
+        self.extractor, self.held_out = Gemma4AudioFeatureExtractor(), held_out
         # Log mel energy of digital silence, which shorter sounds of a batch are filled up with.
         silence = self.extractor([np.zeros(speech.RATE, np.float32)], sampling_rate=speech.RATE, return_tensors="pt")
         self.silence = silence["input_features"][0, 50].float()
 
-    def add(self, rng, count):
-        for _ in range(count):
-            sound = Sound(rng, self.extractor, self.held_out)
-            if len(self.kept) < self.most:
-                self.kept.append(sound)
-            else:
-                self.kept[self.oldest] = sound
-                self.oldest = (self.oldest + 1) % self.most
+    def draw(self, rng, count, hard):
+        return (Sound(rng, self.extractor, self.held_out) for _ in range(count))
 
     def pick(self, rng, count):
         """Sounds of about the same length."""
         near = self.kept[int(rng.integers(0, len(self.kept)))].features.shape[0] * rng.uniform(0.9, 1.1)
-        some = [self.kept[int(i)] for i in rng.permutation(len(self.kept))[:8 * count]]
-        return sorted(some, key=lambda s: abs(s.features.shape[0] - near))[:count]
+        return sorted(super().pick(rng, 8 * count), key=lambda s: abs(s.features.shape[0] - near))[:count]
 
     def batch(self, sounds):
         """f32 [B, frames, 128], as long as the longest."""
@@ -135,13 +129,12 @@ def speech_loss(model, text, soft, sounds, talk, places):
 def probe(model, text, head, shelf):
     """Share of held-out sounds of which the letters are right, and of transcripts whose every token is right given the ones before it."""
     right = np.zeros(3)
-    rng = np.random.default_rng(0)
     kept = sorted(shelf.kept, key=lambda s: s.features.shape[0])
     for begin in range(0, len(kept), 8):
         sounds = kept[begin:begin + 8]
         heard = hear(model.model.audio_tower, shelf.batch(sounds))
         _, places, letters = letters_loss(head, heard, sounds)
-        talk = [[(speech.PROMPTS[0], speech.written(s.text)), (speech.LANGUAGE_PROMPT, speech.LANGUAGE if s.text else speech.NO_LANGUAGE)] for s in sounds]
+        talk = [[(speech.PROMPTS[0], speech.written(s.text)), speech.language_question(s.text)] for s in sounds]
         _, _, first, others = speech_loss(model, text, embed_audio(model, heard), sounds, talk, places)
         right += np.array([letters, float(first), float(others)]) * len(sounds)
     return dict(zip(("letters", "transcripts", "language"), (right / len(kept)).round(3).tolist()))
@@ -162,7 +155,7 @@ def train_speech(args, model, tok):
     average = Average.resumed(core, args.average, path, start)
     of_frames, of_pages, of_sounds, held = material.frame_shelves(core.vision_tower), PageShelf(core.vision_tower), SoundShelf(), SoundShelf(held_out=True)
     held.add(np.random.default_rng(97), PROBED_SOUNDS)
-    means = {}
+    means = Means(0.95)
     for step, rate, last in steps_of(args, start):
         rng = np.random.default_rng((args.seed, 6, step))
         kind = "letters"
@@ -187,11 +180,9 @@ def train_speech(args, model, tok):
         loss.backward()
         opt.step(rate)
         average.step()
-        now = np.array([float(loss.detach()), *map(float, shares)])
-        old = means.get(kind, now)
-        means[kind] = np.where(np.isnan(now), old, 0.95 * old + 0.05 * now)  # a batch may ask for no language
+        means.add(kind, loss, *shares)
         if step % 20 == 19:
-            log(step=step + 1, **{k: [round(float(x), 4) for x in v] for k, v in means.items()})
+            log(step=step + 1, **means.rounded(4))
         if step % PROBE_EVERY == PROBE_EVERY - 1:
             log(step=step + 1, held_out=probe(model, text, head, held))
         if step % 50 == 49 or last:

@@ -27,7 +27,7 @@ import speech_training
 from codebooks import fit_projection, new_codebook
 from material import Made, PageCrops, batch_of_scatter, batch_of_scenes, frame_shelves
 from optimiser import Optimiser
-from training_loop import Average, Log, answer_loss, answers, checkpoint_hears, restore, save, steps_of
+from training_loop import Average, Log, Means, answer_loss, answers, checkpoint_hears, restore, save, steps_of
 
 HERE = Path(__file__).resolve().parent
 
@@ -103,7 +103,7 @@ def train_tower(args, model, tok):
         restore(args.begin, None, averaged=True, model=before.model)
         if not path.exists():
             restore(args.begin, None, averaged=True, model=model.model, heads=heads, text_heads=text_heads)
-    log, size, means = Log(path.with_suffix(".log")), (192, 240), {}
+    log, size, means = Log(path.with_suffix(".log")), (192, 240), Means(0.9)
     for step, rate, last in steps_of(args, start):
         rng = np.random.default_rng((args.seed, 1, step))
         kind = "crop"
@@ -128,10 +128,9 @@ def train_tower(args, model, tok):
             loss, right = loss + args.keep * away, right[:2] + [away.detach()]
         loss.backward()
         opt.step(rate)
-        now = np.array([float(loss.detach()), *map(float, right)])
-        means[kind] = now if kind not in means else 0.9 * means[kind] + 0.1 * now
+        means.add(kind, loss, *right)
         if step % 20 == 19:
-            log(step=step + 1, **{k: [round(float(x), 3) for x in v] for k, v in means.items()})
+            log(step=step + 1, **means.rounded(3))
         if step % 50 == 49 or last:
             save(path, tower=tower.state_dict(), heads=heads.state_dict(), text_heads=text_heads.state_dict(), opt=opt.state_dict(), step=step + 1)
 
@@ -147,7 +146,7 @@ def train_decoder(args, model, tok):
     opt = Optimiser([("lm." + n, p) for n, p in lm.named_parameters()] + [("codebook.embed_tokens", codebook.weight)], matrix_lr=args.lr, other_lr=args.other_lr)
     path = args.work / "decoder.pt"
     start = restore(path, opt, lm=lm, codebook=codebook)
-    log, means, at = Log(args.work / "decoder.log"), None, len(text.front)
+    log, means, at = Log(args.work / "decoder.log"), Means(0.95), len(text.front)
     for step, rate, last in steps_of(args, start):
         rng = np.random.default_rng((args.seed, 2, step))
         made, packed = decoder_batch(args, text, rng, batches.GRIDS[step % len(batches.GRIDS)], draw=False)
@@ -155,10 +154,9 @@ def train_decoder(args, model, tok):
         loss, first, others = answer_loss(*answers(model, codebook(code + torch.randn_like(code) * args.code_noise), at, *packed))
         loss.backward()
         opt.step(rate)
-        now = np.array([float(loss.detach()), float(first), float(others)])
-        means = now if means is None else 0.95 * means + 0.05 * now
+        means.add("frame", loss, first, others)
         if step % 20 == 19:
-            log(step=step + 1, frame=[round(float(x), 4) for x in means])
+            log(step=step + 1, **means.rounded(4))
         if step % 50 == 49 or last:
             save(path, lm=lm.state_dict(), codebook=codebook.state_dict(), opt=opt.state_dict(), step=step + 1)
 
@@ -190,7 +188,7 @@ def train_joint(args, model, tok):
     if not path.exists():
         first_joint(args, model, heads, log)
     average = Average.resumed(core, args.average, path, start)
-    shelves, means, at = frame_shelves(core.vision_tower), None, len(text.front)
+    shelves, means, at = frame_shelves(core.vision_tower), Means(0.95), len(text.front)
     for step, rate, last in steps_of(args, start):
         rng = np.random.default_rng((args.seed, 4, step))
         size = batches.GRIDS[(0, 1, 0, 2, 0, 3)[step % 6]]
@@ -205,10 +203,9 @@ def train_joint(args, model, tok):
         (loss + args.dense * dense).backward()
         opt.step(rate)
         average.step()
-        now = np.array([float(loss.detach()), float(first), float(others), *map(float, right[:1])])
-        means = now if means is None else 0.95 * means + 0.05 * now
+        means.add("frame", loss, first, others, *right[:1])
         if step % 10 == 9:
-            log(step=step + 1, frame=[round(float(x), 4) for x in means])
+            log(step=step + 1, **means.rounded(4))
         if step % 50 == 49 or last:
             save(path, model=core.state_dict(), average=average.values, heads=heads.state_dict(), opt=opt.state_dict(), step=step + 1)
 

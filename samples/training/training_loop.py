@@ -5,6 +5,7 @@ import re
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
@@ -55,6 +56,23 @@ class Average:
         weight = 1 - min(self.decay, self.steps / (self.steps + 10))
         for k, v in self.module.named_parameters():
             self.values[k].lerp_(v, weight)
+
+
+class Means:
+    """Running means of a loss and of what stands beside it, by kind of step. What a step has no value of (NaN: a batch may ask for no
+    language) keeps its mean."""
+
+    def __init__(self, decay):
+        self.decay, self.values = decay, {}
+
+    def add(self, kind, loss, *shares):
+        now = np.array([float(loss.detach()), *map(float, shares)])
+        old = self.values.get(kind, now)
+        old, now = np.where(np.isnan(old), now, old), np.where(np.isnan(now), old, now)
+        self.values[kind] = self.decay * old + (1 - self.decay) * now
+
+    def rounded(self, digits):
+        return {kind: [round(float(x), digits) for x in v] for kind, v in self.values.items()}
 
 
 class Log:

@@ -27,7 +27,7 @@ try:
     import page_training
     import speech
     import speech_training
-    from training_loop import answers, restore, steps_of
+    from training_loop import Means, answers, restore, steps_of
 except ImportError as error:
     print(f"skipped: {error}")
     sys.exit(77)
@@ -151,6 +151,16 @@ class Speech(unittest.TestCase):
         spread = [list(range(len(s.letters))) for s in sounds]
         _, away, *_ = speech_training.speech_loss(model, text, soft, sounds, talk, spread)
         self.assertGreater(float(away.detach()), 0.1)
+
+
+class MeansOfSteps(unittest.TestCase):
+    def test_means_begin_at_the_first_value_and_keep_what_a_step_does_not_have(self):
+        means = Means(0.75)
+        means.add("page", torch.tensor(4.0), 1.0)
+        means.add("page", torch.tensor(8.0), float("nan"))
+        means.add("frame", torch.tensor(0.5), float("nan"))
+        means.add("frame", torch.tensor(0.5), 1.0)
+        self.assertEqual(means.rounded(2), {"page": [5.0, 1.0], "frame": [0.5, 1.0]})
 
 
 class Steps(unittest.TestCase):
