@@ -25,8 +25,10 @@ struct QueryRun {
 /// window  0: every t <= s is visible; else those with s - t < window
 ///
 /// Streams over keys page by page with running maximum and sum (Milakov & Gimelshein
-/// 2018), so memory does not grow with the sequence. The result of a row depends on its
-/// query and the visible keys and values alone: not on the batch, chunks or threads.
+/// 2018), so memory does not grow with the sequence. Full layers do so in spans of 2,048 keys, whose sums are
+/// then put together in order; where there are more threads than heads and blocks of queries, they share the
+/// spans (64 MiB of sums at most wait then). The result of a row depends on its query and the visible keys
+/// and values alone: not on the batch, chunks or threads.
 void attend(std::span<const QueryRun> runs, ConstMatrix q, std::size_t num_heads, std::size_t layer,
             std::size_t window, Matrix out);
 
