@@ -51,7 +51,8 @@ void add_model(CLI::App& app, std::optional<std::string>& model, std::optional<s
   add_text(app, "--weights", weights, "TYPE",
            "f32, bf16 (default), int8, int4 or int2: how weights are kept and multiplied");
   add_text(app, "--kv-cache", kv_cache, "TYPE",
-           "auto (default: bf16, or f32 with f32 weights), f32, bf16 or int8: how keys and values are kept");
+           "auto (default: bf16, f32 with f32 weights, int8 with int2), f32, bf16 or int8: how keys and "
+           "values are kept");
 }
 
 void add_kernels(CLI::App& app, std::optional<std::string>& kernels) {

@@ -228,8 +228,10 @@ std::unique_ptr<pipeline::Ledger> open_ledger(const std::filesystem::path& outpu
   std::string model;
   if (engine != nullptr) {
     model = engine->fingerprint() + " " + std::string(engine::ops::weight_type_name(engine->weights()));
-    if (engine->kv_cache() != engine::text::default_kv_type(engine->weights())) {
-      model += " " + std::string(engine::text::kv_type_name(engine->kv_cache()));
+    // int8 is named even where it is the default: ledgers from when it was none for int2 do not name bf16.
+    if (const engine::text::KvType kv = engine->kv_cache();
+        kv == engine::text::KvType::int8 || kv != engine::text::default_kv_type(engine->weights())) {
+      model += " " + std::string(engine::text::kv_type_name(kv));
     }
   }
   auto [ledger, warning] = pipeline::Ledger::open(pipeline::ledger_path(output), graph, model, options);

@@ -23,19 +23,17 @@ void expect_range(const char* name, float value, bool is_within, const char* exp
 
 }  // namespace
 
-Grammars::Grammars(const Tokenizer& tokenizer)
-    : tokenizer_(tokenizer), strings_(std::async(std::launch::async, [&tokenizer] {
-        return std::make_shared<constraint::StringMasks>(
-            std::make_shared<const constraint::TokenTrie>(tokenizer));
-      })) {}
-
 constraint::GrammarState Grammars::state(const std::shared_ptr<const Constraint>& constraint) {
   const std::lock_guard lock(mutex_);
   auto at = std::find_if(known_.begin(), known_.end(),
                          [&](const Known& each) { return each.constraint == constraint; });
   if (at == known_.end()) {
+    if (strings_ == nullptr) {
+      strings_ = std::make_shared<constraint::StringMasks>(
+          std::make_shared<const constraint::TokenTrie>(tokenizer_));
+    }
     const std::shared_ptr<const constraint::Automaton> automaton(constraint, &constraint->automaton());
-    known_.push_front({constraint, std::make_shared<constraint::TokenMasks>(automaton, strings_.get())});
+    known_.push_front({constraint, std::make_shared<constraint::TokenMasks>(automaton, strings_)});
     if (known_.size() > kMaxGrammars) known_.pop_back();
     at = known_.begin();
   } else {

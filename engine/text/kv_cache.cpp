@@ -53,7 +53,14 @@ std::optional<KvType> find_kv_type(std::string_view name) {
 }
 
 KvType default_kv_type(ops::WeightType weights) {
-  return weights == ops::WeightType::f32 ? KvType::f32 : KvType::bf16;
+  switch (weights) {
+    case ops::WeightType::f32:
+      return KvType::f32;
+    case ops::WeightType::int2:
+      return KvType::int8;
+    default:
+      return KvType::bf16;
+  }
 }
 
 std::size_t KvLayout::block_bytes(std::size_t layer) const {
