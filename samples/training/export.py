@@ -1,11 +1,13 @@
 """Writes samples/model from a checkpoint.
 
-    export.py --work DIR --out samples/model [--random [--audio]] [--heads tower.pt pages.pt speech.pt]
+    export.py --work DIR --out samples/model [--random [--audio]] [--heads tower.pt pages.pt speech.pt] [--mean-with DIR --mean-share 0.25]
 
 Sets clip bounds from what the towers show on held-out frames, pages and phrases, a margin outside
 everything seen, so that they clip nothing on material of this kind. The model hears if the checkpoint does. --random ignores
 the checkpoint and writes random weights, with --audio for a model that hears. --heads keeps beside these scripts what the named checkpoints have of the
-heads of the towers and the table of codes, so that training can go on from the model directory.
+heads of the towers and the table of codes, so that training can go on from the model directory. --mean-with takes the weighted mean with the
+weights of the model directory that training went on from (which may be --out itself): what was lost comes back, what was learned mostly stays
+(Wortsman et al. 2022, "Model soups").
 """
 import argparse
 from pathlib import Path
@@ -19,13 +21,17 @@ import batches
 import material
 import model as sample_model
 import speech_training
-from training_loop import KEPT_HEADS
+from training_loop import KEPT_HEADS, state_of
 
 
 def weights_of(path):
     """The running average of the weights where the checkpoint has one."""
     state = torch.load(path, weights_only=True)
     return state.get("average", state["model"])
+
+
+def mean(weights, others, share):
+    return {k: v.lerp(others[k].to(v.dtype), share) if v.is_floating_point() else v for k, v in weights.items()}
 
 
 def keep_heads(paths):
@@ -47,10 +53,14 @@ def main():
     p.add_argument("--heads", nargs="*", default=[], help="checkpoints in --work")
     p.add_argument("--random", action="store_true")
     p.add_argument("--audio", action="store_true", help="with --random: with an audio tower")
+    p.add_argument("--mean-with", type=Path, help="model directory of the same shape")
+    p.add_argument("--mean-share", type=float, default=0.25, help="its share of the mean")
     args = p.parse_args()
     torch.set_num_threads(1)
     tok = Tokenizer.from_file(str(Path(__file__).resolve().parent.parent / "model" / "tokenizer.json"))
     weights = None if args.random else weights_of(args.work / args.checkpoint)
+    if args.mean_with:
+        weights = mean(weights, state_of(args.mean_with)["model"], args.mean_share)
     hears = args.audio if args.random else any(k.startswith("audio_tower.") for k in weights)
     model = sample_model.new_model(sample_model.build_config(tok, audio=hears), 1).eval()
     if not args.random:
