@@ -20,6 +20,7 @@ try:
 
     import batches
     import documents
+    import export
     import forward
     import invoice_text
     import material
@@ -126,6 +127,10 @@ class Speech(unittest.TestCase):
             said = [speech.random_phrases(rng, held_out) for _ in range(200)]
             self.assertEqual({len(s) for s in said}, {1, 2, 3})
             self.assertTrue(all(p in speech.SHORT or speech.is_held_out(p) == held_out for s in said for p in s))
+        spans = [f"{begin} {count}" for begin in ("set a timer for", "wake me in", "wait for") for count in speech.COUNTS]
+        held = [sum(speech.is_held_out(f"{span} {unit}") for unit in speech.UNITS) for span in spans]
+        self.assertLess(max(held), len(speech.UNITS))
+        self.assertGreater(sum(held), 0)
         longest = " ".join(["set a timer for eleven seconds"] * 3)
         text = batches.Text(TOKENIZER)
         talk = [(speech.PROMPTS[1], longest), (speech.LANGUAGE_PROMPT, speech.NO_LANGUAGE)]
@@ -138,6 +143,13 @@ class Speech(unittest.TestCase):
                 self.assertEqual(sound.dtype, np.float32)
                 self.assertTrue(0.01 < np.abs(sound).max() <= 1)
                 self.assertLess(len(sound), 20 * speech.RATE)
+
+    def test_the_mean_of_weights_leaves_counters_alone(self):
+        weights = {"w": torch.tensor([0.0, 4.0]), "n": torch.tensor(3)}
+        others = {"w": torch.tensor([4.0, 4.0], dtype=torch.bfloat16), "n": torch.tensor(7)}
+        made = export.mean(weights, others, 0.25)
+        self.assertEqual(made["w"].tolist(), [1.0, 4.0])
+        self.assertEqual(made["n"].item(), 3)
 
     def test_the_places_of_a_sound_reach_its_attention(self):
         model = sample_model.new_model(sample_model.build_config(TOKENIZER, audio=True), 1)
