@@ -78,6 +78,11 @@ struct SpanSums {
   float* sum = nullptr;
   float* out = nullptr;
 
+  /// In `memory`, which grows where it has to.
+  static SpanSums in(std::vector<float>& memory, std::size_t rows, std::size_t head_dim) {
+    memory.resize(std::max(memory.size(), floats(rows, head_dim)));
+    return at(memory.data(), rows);
+  }
   static std::size_t floats(std::size_t rows, std::size_t head_dim) { return rows * (head_dim + 2); }
   static SpanSums at(float* memory, std::size_t rows) { return {memory, memory + rows, memory + 2 * rows}; }
 };
@@ -85,16 +90,11 @@ struct SpanSums {
 /// Memory of one thread.
 struct AttentionWorkspace {
   AttentionWorkspace(std::size_t rows, std::size_t head_dim)
-      : q(rows * head_dim),
-        page(kTileKeys * head_dim),
-        scores(rows * kTileKeys),
-        keep(rows),
-        total(SpanSums::floats(rows, head_dim)),
-        part(total.size()) {}
+      : q(rows * head_dim), page(kTileKeys * head_dim), scores(rows * kTileKeys), keep(rows) {}
 
   std::vector<float> q, page, scores;
-  std::vector<float> keep;  ///< factor for what is summed so far
-  std::vector<float> total, part;
+  std::vector<float> keep;         ///< factor for what is summed so far
+  std::vector<float> total, part;  ///< of run_task, as large as it has needed
 };
 
 /// Softmax weights of one page for one row, in place; updates the row's running values.
@@ -182,13 +182,14 @@ void write_results(const Call& call, const Task& task, SpanSums total) {
 
 void run_task(const Call& call, const Task& task, AttentionWorkspace& work) {
   const std::size_t rows = call.rows(task);
-  const SpanSums total = SpanSums::at(work.total.data(), rows);
-  const SpanSums part = SpanSums::at(work.part.data(), rows);
+  const SpanSums total = SpanSums::in(work.total, rows, call.head_dim);
   const std::vector<Span> spans = spans_of(call, task);
   gather_queries(call, task, work);
-  for (std::size_t i = 0; i < spans.size(); ++i) {
-    sum_span(call, task, spans[i], work, i == 0 ? total : part);
-    if (i > 0) put_together(total, part, rows, call.head_dim);
+  sum_span(call, task, spans.front(), work, total);
+  for (std::size_t i = 1; i < spans.size(); ++i) {
+    const SpanSums part = SpanSums::in(work.part, rows, call.head_dim);
+    sum_span(call, task, spans[i], work, part);
+    put_together(total, part, rows, call.head_dim);
   }
   write_results(call, task, total);
 }

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "engine/quant/int8_rounding.h"
+#include "engine/weight_pages.h"
 
 namespace reelfolio::engine::text {
 
@@ -53,14 +54,8 @@ std::optional<KvType> find_kv_type(std::string_view name) {
 }
 
 KvType default_kv_type(ops::WeightType weights) {
-  switch (weights) {
-    case ops::WeightType::f32:
-      return KvType::f32;
-    case ops::WeightType::int2:
-      return KvType::int8;
-    default:
-      return KvType::bf16;
-  }
+  if (spares_memory(weights)) return KvType::int8;
+  return weights == ops::WeightType::f32 ? KvType::f32 : KvType::bf16;
 }
 
 std::size_t KvLayout::block_bytes(std::size_t layer) const {

@@ -15,8 +15,8 @@ enum class KvType { f32, bf16, int8 };
 std::string_view kv_type_name(KvType type);
 std::optional<KvType> find_kv_type(std::string_view name);
 
-/// What is used with weights of that type where nobody says otherwise: f32 for f32, int8 for int2 (who takes
-/// such weights needs the memory, and they err far more), else bf16.
+/// What is used with weights of that type where nobody says otherwise: int8 for those that spare memory (and
+/// err far more), f32 for f32, else bf16.
 KvType default_kv_type(ops::WeightType weights);
 
 }  // namespace reelfolio::engine::text
