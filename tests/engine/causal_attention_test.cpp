@@ -1,18 +1,19 @@
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <memory>
 #include <utility>
 #include <vector>
 
 #include "engine/ops/matmul.h"
 #include "engine/text/attention.h"
+#include "tests/engine/invariance.h"
 #include "tests/engine/random_values.h"
 #include "tests/support/catch.h"
 
 namespace {
 
 using namespace reelfolio::engine;
+using reelfolio::testing::same_bits;
 using text::KvCache;
 using text::KvLayout;
 using text::QueryRun;
@@ -51,11 +52,6 @@ struct FilledCache {
   KvCache cache;
 };
 
-struct KeepThreadCount {
-  int before = ops::num_threads();
-  ~KeepThreadCount() { ops::set_num_threads(before); }
-};
-
 MatrixBuffer queries(std::size_t rows, unsigned seed) {
   MatrixBuffer q(rows, kHeads * kHeadDim);
   const std::vector<float> numbers = reelfolio::testing::normal(rows * kHeads * kHeadDim, seed);
@@ -70,10 +66,6 @@ MatrixBuffer attended(std::span<const QueryRun> runs, const MatrixBuffer& q, std
   MatrixBuffer out(q.rows(), kHeads * kHeadDim);
   text::attend(runs, q.view(), kHeads, layer, kLayerWindows[layer], out.view());
   return out;
-}
-
-bool same_bits(ConstVector a, ConstVector b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
 /// The definition, in double: element d of head `head`.
@@ -131,7 +123,7 @@ TEST_CASE("causal attention: agrees with the definition about and behind the bor
 }
 
 TEST_CASE("causal attention: a row has the same bits for any threads, alone or in a batch") {
-  const KeepThreadCount keep;
+  const reelfolio::testing::RestoreThreads restore;
   const FilledCache longer(9000, 31);
   const FilledCache shorter(70, 33);
   // Two rows with three spans and more behind them, beside a whole prompt.

@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <filesystem>
 #include <random>
 #include <span>
@@ -10,6 +9,7 @@
 #include "engine/ops/matmul.h"
 #include "engine/text/attention.h"
 #include "engine/text/decoder.h"
+#include "tests/engine/invariance.h"
 #include "tests/support/catch.h"
 #include "tests/support/golden_kit.h"
 
@@ -17,6 +17,7 @@ namespace {
 
 using namespace reelfolio::engine;
 using reelfolio::test::golden_kits;
+using reelfolio::testing::same_bits;
 using text::KvCache;
 using text::KvType;
 using text::LogitRows;
@@ -31,11 +32,6 @@ struct LoadedKit {
   ModelConfig config;
   Checkpoint checkpoint;
   text::TextDecoder decoder;
-};
-
-struct KeepThreads {
-  int before = ops::num_threads();
-  ~KeepThreads() { ops::set_num_threads(before); }
 };
 
 /// A sequence whose tokens are given; its logits, one row for each position, are what is compared.
@@ -85,14 +81,10 @@ void pass(LoadedKit& kit, std::span<GivenSequence> sequences, std::span<const st
   }
 }
 
-bool equal_bits(const std::vector<float>& a, const std::vector<float>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
-}
-
 /// Random company, chunks, order and, between passes, numbers of threads against each sequence alone, in one
 /// piece, on one thread.
 void check_schedules(LoadedKit& kit, RandomBits& random, int trials) {
-  const KeepThreads keep;
+  const reelfolio::testing::RestoreThreads restore;
   for (int trial = 0; trial < trials; ++trial) {
     std::vector<GivenSequence> sequences;
     for (std::size_t count = 2 + random_below(random, 5); count > 0; --count) {
@@ -125,7 +117,7 @@ void check_schedules(LoadedKit& kit, RandomBits& random, int trials) {
     for (std::size_t i = 0; i < sequences.size(); ++i) {
       INFO("trial " << trial << ", sequence " << i << " of " << sequences.size() << ", "
                     << sequences[i].ids.size() << " positions");
-      CHECK(equal_bits(sequences[i].logits, alone[i]));
+      CHECK(same_bits(sequences[i].logits, alone[i]));
     }
   }
 }
@@ -334,7 +326,7 @@ TEST_CASE("long context: a small model goes on behind 131,069 positions, in one 
                         [](float x) { return std::isfinite(x); }));
       results.push_back(std::move(sequence.logits));
     }
-    CHECK(equal_bits(results[0], results[1]));
-    CHECK(equal_bits(results[0], results[2]));
+    CHECK(same_bits(results[0], results[1]));
+    CHECK(same_bits(results[0], results[2]));
   }
 }

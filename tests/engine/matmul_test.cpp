@@ -10,6 +10,7 @@
 #include "engine/ops/matmul.h"
 #include "engine/quant/packed_matrix.h"
 #include "oneapi/dnnl/dnnl.hpp"
+#include "tests/engine/invariance.h"
 #include "tests/support/catch.h"
 
 namespace {
@@ -53,11 +54,6 @@ double worst_error(ConstMatrix x, const std::vector<float>& w, ConstMatrix y, bo
   return worst;
 }
 
-struct RestoreThreads {
-  int before = ops::num_threads();
-  ~RestoreThreads() { ops::set_num_threads(before); }
-};
-
 }  // namespace
 
 TEST_CASE("linear: products match sums in double, for odd sizes, strides and bucket borders") {
@@ -86,7 +82,7 @@ TEST_CASE("linear: products match sums in double, for odd sizes, strides and buc
 }
 
 TEST_CASE("linear: a row's bits depend neither on threads nor on the rows beside it") {
-  const RestoreThreads restore;
+  const reelfolio::testing::RestoreThreads restore;
   for (const auto type : {ops::WeightType::f32, ops::WeightType::bf16}) {
     for (const auto& [out, in] :
          {std::pair<std::size_t, std::size_t>{256, 2560}, {96, 4096}, {640, 256}, {33, 75}}) {

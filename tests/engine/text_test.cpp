@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <filesystem>
 #include <limits>
 #include <map>
@@ -18,6 +17,7 @@
 #include "engine/ops/matmul.h"
 #include "engine/text/decoder.h"
 #include "engine/text/exact_logits.h"
+#include "tests/engine/invariance.h"
 #include "tests/support/catch.h"
 #include "tests/support/golden_kit.h"
 
@@ -28,6 +28,7 @@ using reelfolio::test::golden_kits;
 using reelfolio::test::GoldenTensor;
 using reelfolio::test::GoldenTensors;
 using reelfolio::test::worst_difference;
+using reelfolio::testing::same_bits;
 using text::KvCache;
 using text::LogitRows;
 using text::SequenceStep;
@@ -99,10 +100,6 @@ std::vector<float> flat(const MatrixBuffer& m) {
   return flat(m.view());
 }
 
-bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
-}
-
 TokenId likeliest(std::span<const float> logits) {
   return static_cast<TokenId>(std::max_element(logits.begin(), logits.end()) - logits.begin());
 }
@@ -125,11 +122,6 @@ std::vector<TokenId> invented_ids(std::size_t count, std::uint32_t seed = 1) {
   }
   return ids;
 }
-
-struct RestoreThreads {
-  int before = ops::num_threads();
-  ~RestoreThreads() { ops::set_num_threads(before); }
-};
 
 }  // namespace
 
@@ -309,7 +301,7 @@ TEST_CASE("a sequence's logits have the same bits whoever shares the pass") {
 }
 
 TEST_CASE("logits have the same bits for any number of threads") {
-  const RestoreThreads restore;
+  const reelfolio::testing::RestoreThreads restore;
   for (const auto& kit : golden_kits("text")) {
     for (const auto type : kAllTypes) {
       Model model(kit, type);
