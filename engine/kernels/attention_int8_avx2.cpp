@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 #include "engine/kernels/attention.h"
 
@@ -40,4 +41,5 @@ void multiply(const std::uint8_t* a, const std::int8_t* b, std::int32_t* c) {
 
 #define REELFOLIO_ATTENTION attention_int8_avx2
 #define REELFOLIO_ATTENTION_NAME "int8_avx2"
+#define REELFOLIO_VECTOR_BYTES 32
 #include "engine/kernels/attention_int8.inc"

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 #include "engine/kernels/attention.h"
 
@@ -41,4 +42,5 @@ __attribute__((noinline)) void multiply(const std::uint8_t* a, const std::int8_t
 
 #define REELFOLIO_ATTENTION attention_int8_avx512vnni
 #define REELFOLIO_ATTENTION_NAME "int8_avx512vnni"
+#define REELFOLIO_VECTOR_BYTES 64
 #include "engine/kernels/attention_int8.inc"

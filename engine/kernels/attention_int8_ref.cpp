@@ -1,5 +1,6 @@
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 #include "engine/kernels/attention.h"
 
@@ -21,4 +22,5 @@ void multiply(const std::uint8_t* a, const std::int8_t* b, std::int32_t* c) {
 
 #define REELFOLIO_ATTENTION attention_int8_ref
 #define REELFOLIO_ATTENTION_NAME "int8_ref"
+#define REELFOLIO_VECTOR_BYTES 16
 #include "engine/kernels/attention_int8.inc"
