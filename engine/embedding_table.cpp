@@ -6,9 +6,9 @@
 #include <cstring>
 
 #include "engine/error.h"
+#include "engine/kernels/row_kernels.h"
 #include "engine/ops/gather.h"
 #include "engine/packed_model.h"
-#include "engine/quant/int8_rounding.h"
 
 namespace reelfolio::engine {
 
@@ -38,9 +38,8 @@ std::string int8_table_problem(const TensorView& tensor, std::size_t rows, std::
 void pack_int8_table_row(ConstVector row, std::size_t group, std::span<std::byte> out) {
   assert(out.size() == int8_table_row_bytes(row.size(), group));
   for (std::size_t first = 0; first < row.size(); first += group) {
-    const float scale = quant::round_to_int8(
-        row.subspan(first, group),
-        [&](std::size_t i, std::int8_t integer) { out[first + i] = static_cast<std::byte>(integer); });
+    const float scale = kernels::row_kernels().f32_to_int8(
+        row.data() + first, reinterpret_cast<std::int8_t*>(out.data() + first), group);
     std::memcpy(out.data() + row.size() + first / group * sizeof scale, &scale, sizeof scale);
   }
 }

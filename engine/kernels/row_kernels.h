@@ -39,6 +39,11 @@ struct RowKernels {
   float (*exp_sum)(const float* x, float shift, float* y, std::size_t n);
   void (*bf16_to_f32)(const std::uint16_t* x, float* y, std::size_t n);
   void (*f32_to_bf16)(const float* x, std::uint16_t* y, std::size_t n);
+  /// Numbers that are kept, as int8 with one scale: x ~ scale * y with scale = max|x| / 127 and
+  /// y = x / scale, rounded to nearest, ties to even. Returns the scale; all zeros: 0. Where x has NaN or
+  /// infinity y is 0 and the scale NaN, so that whatever reads them shows it. The same bits in every table.
+  /// Activations are rounded by round_row.h, which multiplies by the reciprocal.
+  float (*f32_to_int8)(const float* x, std::int8_t* y, std::size_t n);
   /// y = x * scales[row], both [rows, size].
   void (*int8_to_f32)(const std::int8_t* x, const float* scales, std::size_t rows, std::size_t size,
                       float* y);

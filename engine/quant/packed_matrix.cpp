@@ -3,9 +3,10 @@
 #include <algorithm>
 #include <array>
 #include <cassert>
+#include <numeric>
 #include <vector>
 
-#include "engine/quant/int8_rounding.h"
+#include "engine/kernels/row_kernels.h"
 #include "engine/quant/lowbit.h"
 #include "engine/quant/rotation.h"
 #include "engine/tensor.h"
@@ -28,11 +29,12 @@ LowBitShape low_shape(const PackedShape& shape) {
 
 void pack_int8_row(const PackedShape& shape, std::size_t n, std::span<const float> row, std::uint8_t* codes,
                    float& scale, std::int32_t& sum) {
-  sum = 0;
-  scale = round_to_int8(row, [&](std::size_t k, std::int8_t integer) {
-    sum += integer;
-    codes[int8_offset(n, k, shape.input_tiles())] = static_cast<std::uint8_t>(integer);
-  });
+  std::vector<std::int8_t> integers(row.size());
+  scale = kernels::row_kernels().f32_to_int8(row.data(), integers.data(), row.size());
+  sum = std::accumulate(integers.begin(), integers.end(), 0);
+  for (std::size_t k = 0; k < row.size(); ++k) {
+    codes[int8_offset(n, k, shape.input_tiles())] = static_cast<std::uint8_t>(integers[k]);
+  }
 }
 
 void pack_bf16_row(const PackedShape& shape, std::size_t n, std::span<const float> row, std::uint8_t* codes) {

@@ -1,13 +1,11 @@
 #include "engine/text/kv_cache.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
-#include <limits>
 #include <new>
 #include <utility>
 
-#include "engine/quant/int8_rounding.h"
+#include "engine/kernels/row_kernels.h"
 #include "engine/weight_pages.h"
 
 namespace reelfolio::engine::text {
@@ -17,15 +15,6 @@ namespace {
 /// Behind the integers of an int8 block.
 float* scales_of(std::byte* block, std::size_t head_dim) {
   return reinterpret_cast<float*>(block + kPagePositions * head_dim);
-}
-
-/// Returns the scale. NaN and infinity make it NaN, so that whatever reads them shows it.
-float store_int8(ConstVector x, std::int8_t* out) {
-  if (!std::all_of(x.begin(), x.end(), [](float value) { return std::isfinite(value); })) {
-    std::fill_n(out, x.size(), std::int8_t{0});
-    return std::numeric_limits<float>::quiet_NaN();
-  }
-  return quant::round_to_int8(x, [out](std::size_t i, std::int8_t integer) { out[i] = integer; });
 }
 
 }  // namespace
@@ -167,8 +156,8 @@ void KvCache::store(std::size_t layer, std::size_t position, ConstVector key, Co
                                              from.size());
           break;
         case KvType::int8:
-          scales_of(block, shape.head_dim)[slot] =
-              store_int8(from, reinterpret_cast<std::int8_t*>(block) + first);
+          scales_of(block, shape.head_dim)[slot] = kernels::row_kernels().f32_to_int8(
+              from.data(), reinterpret_cast<std::int8_t*>(block) + first, from.size());
           break;
       }
     }

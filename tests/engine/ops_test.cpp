@@ -1,6 +1,8 @@
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -119,6 +121,45 @@ TEST_CASE("row kernels treat every length and tail alike") {
       kernel.bf16_to_f32(halves.data(), y.data(), n);
       for (std::size_t i = 0; i < n; ++i) CHECK(y[i] == bf16_to_f32(halves[i]));
     }
+  });
+}
+
+TEST_CASE("rounding to int8 follows its definition to the bit, with every kernel and length") {
+  const auto expected_codes = [](const std::vector<float>& x, float& scale) {
+    float largest = 0.0F;
+    for (const float v : x) largest = std::max(largest, std::abs(v));
+    scale = largest / 127.0F;
+    std::vector<int> codes;
+    for (const float v : x) codes.push_back(scale > 0.0F ? static_cast<int>(std::lrint(v / scale)) : 0);
+    return codes;
+  };
+  with_each_kernel([&](const kernels::RowKernels& kernel) {
+    std::mt19937 random(11);
+    std::normal_distribution<float> normal(0.0F, 3.0F);
+    for (std::size_t n = 1; n < 300; ++n) {
+      std::vector<float> x(n);
+      for (float& v : x) v = normal(random);
+      if (n % 3 == 0) x[n / 2] = 254.0F;  // ratios of x.5: ties
+      if (n % 3 == 0) x[n / 3] = 5.0F;
+      if (n % 7 == 0) std::fill(x.begin(), x.end(), 0.0F);
+      float scale = -1.0F;
+      const std::vector<int> expected = expected_codes(x, scale);
+      std::vector<std::int8_t> codes(n + 1, std::int8_t{99});
+      CHECK(kernel.f32_to_int8(x.data(), codes.data(), n) == scale);
+      CHECK(codes[n] == 99);
+      CHECK(std::vector<int>(codes.begin(), codes.end() - 1) == expected);
+      for (const float poison : {kInfinity, -kInfinity, std::nanf("")}) {
+        std::vector<float> spoilt = x;
+        spoilt[n - 1] = poison;
+        CHECK(std::isnan(kernel.f32_to_int8(spoilt.data(), codes.data(), n)));
+        CHECK(std::all_of(codes.begin(), codes.end() - 1, [](std::int8_t code) { return code == 0; }));
+      }
+    }
+    // So small that the scale is a denormal itself, and rounded: nothing wraps around.
+    const std::vector<float> tiny = {190 * 1.4012985e-45F, -190 * 1.4012985e-45F};
+    std::vector<std::int8_t> codes(2);
+    kernel.f32_to_int8(tiny.data(), codes.data(), 2);
+    CHECK((codes[0] == 127 && codes[1] == -127));
   });
 }
 
