@@ -7,6 +7,7 @@ The material is of the kind the sample model knows, from scenes, invoices and ph
 never sees (`is_held_out` in samples/training). Needs Debian's python3-numpy, python3-pil,
 python3-reportlab, fonts-dejavu-core, ffmpeg and espeak-ng.
 """
+import argparse
 import math
 import subprocess
 import sys
@@ -165,6 +166,7 @@ def make_pdf(path):
 
 
 def main():
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     INBOX.mkdir(exist_ok=True)
     encode(INBOX / "shapes.mp4", video_frames())
     make_spoken_video(INBOX / "spoken.mp4")

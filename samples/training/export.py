@@ -56,6 +56,8 @@ def main():
     p.add_argument("--mean-with", type=Path, help="model directory of the same shape")
     p.add_argument("--mean-share", type=float, default=0.25, help="its share of the mean")
     args = p.parse_args()
+    if args.random and args.mean_with:
+        p.error("--random has no weights to take a mean with")
     torch.set_num_threads(1)
     tok = Tokenizer.from_file(str(Path(__file__).resolve().parent.parent / "model" / "tokenizer.json"))
     weights = None if args.random else weights_of(args.work / args.checkpoint)

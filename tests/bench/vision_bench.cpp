@@ -169,7 +169,7 @@ int main(int argc, char** argv) {
   const VisionShape shape = VisionShape::release();
   for (const std::size_t patches : {630U, 2520U}) print_attention(kernel, shape, patches, repeats);
 
-  const reelfolio::testing::TempFolder dir;
+  const reelfolio::test::TempFolder dir;
   reelfolio::test::write_checkpoint(dir.path(), reelfolio::test::vision_tensors(shape, 1), true);
   const vision::VisionTower tower(reelfolio::test::vision_model_config(shape), Checkpoint::open(dir.path()),
                                   type);

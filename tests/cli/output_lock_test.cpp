@@ -14,7 +14,7 @@
 
 using reelfolio::cli::LockedError;
 using reelfolio::cli::OutputLock;
-using reelfolio::testing::TempFolder;
+using reelfolio::test::TempFolder;
 
 TEST_CASE("output lock: a second run is refused and told who holds the lock") {
   const TempFolder folder;

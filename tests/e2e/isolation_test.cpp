@@ -8,7 +8,7 @@
 #include "tests/e2e/program.h"
 #include "tests/support/catch.h"
 
-using namespace reelfolio::testing;
+using namespace reelfolio::test;
 
 namespace {
 

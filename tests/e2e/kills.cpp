@@ -10,7 +10,7 @@
 #include "tests/e2e/program.h"
 #include "tests/e2e/small_inputs.h"
 
-namespace reelfolio::testing {
+namespace reelfolio::test {
 
 namespace {
 
@@ -112,4 +112,4 @@ KillReport kill_runs(std::size_t kills, unsigned seed, const std::function<void(
   return report;
 }
 
-}  // namespace reelfolio::testing
+}  // namespace reelfolio::test

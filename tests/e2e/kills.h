@@ -4,7 +4,7 @@
 #include <functional>
 #include <string>
 
-namespace reelfolio::testing {
+namespace reelfolio::test {
 
 struct KillReport {
   std::size_t kills = 0;
@@ -20,4 +20,4 @@ struct KillReport {
 KillReport kill_runs(std::size_t kills, unsigned seed,
                      const std::function<void(const KillReport&)>& tell = {});
 
-}  // namespace reelfolio::testing
+}  // namespace reelfolio::test

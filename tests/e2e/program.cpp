@@ -10,7 +10,7 @@
 #include <sstream>
 #include <stdexcept>
 
-namespace reelfolio::testing {
+namespace reelfolio::test {
 
 RunningProgram::RunningProgram(const Invocation& invocation)
     : out_(invocation.stdout_path.empty() ? folder_.write("stdout", "") : invocation.stdout_path),
@@ -94,4 +94,4 @@ std::vector<nlohmann::json> json_lines(const std::string& jsonl) {
   return lines;
 }
 
-}  // namespace reelfolio::testing
+}  // namespace reelfolio::test

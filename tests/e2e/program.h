@@ -9,7 +9,7 @@
 #include "tests/support/temp_folder.h"
 
 /// Runs the built binary, as a user's shell would.
-namespace reelfolio::testing {
+namespace reelfolio::test {
 
 inline const std::string kSamples = REELFOLIO_SOURCE_DIR "/samples";
 inline const std::string kModel = kSamples + "/model";
@@ -60,4 +60,4 @@ bool contains(const std::string& text, const std::string& part);
 /// The objects of JSONL text.
 std::vector<nlohmann::json> json_lines(const std::string& jsonl);
 
-}  // namespace reelfolio::testing
+}  // namespace reelfolio::test

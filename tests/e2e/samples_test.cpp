@@ -7,7 +7,7 @@
 #include "tests/e2e/program.h"
 #include "tests/support/catch.h"
 
-using namespace reelfolio::testing;
+using namespace reelfolio::test;
 
 // The scenes that samples/make_samples.py draws, in words. Training of the sample model never
 // sees these captions; it gets about one in twenty wrong.

@@ -5,7 +5,7 @@
 #include <vector>
 
 /// Contents of inputs that take next to no time.
-namespace reelfolio::testing {
+namespace reelfolio::test {
 
 /// A picture of one colour, as PPM.
 inline std::string picture(int number) {
@@ -41,4 +41,4 @@ inline std::string document(int number, int pages) {
          " /Root 1 0 R >>\nstartxref\n" + std::to_string(start) + "\n%%EOF\n";
 }
 
-}  // namespace reelfolio::testing
+}  // namespace reelfolio::test

@@ -7,11 +7,13 @@
 
 #include "engine/kernels/row_kernels.h"
 #include "engine/ops/matmul.h"
+#include "tests/engine/invariance.h"
 #include "tests/support/catch.h"
 
 namespace {
 
 using namespace reelfolio::engine;
+using reelfolio::test::same_bits;
 
 MatrixBuffer random_matrix(std::size_t rows, std::size_t cols, float spread, unsigned seed) {
   MatrixBuffer matrix(rows, cols);
@@ -65,10 +67,6 @@ float worst_difference(const MatrixBuffer& a, const MatrixBuffer& b) {
     }
   }
   return worst;
-}
-
-bool same_bits(std::span<const float> a, std::span<const float> b) {
-  return std::equal(a.begin(), a.end(), b.begin());
 }
 
 }  // namespace

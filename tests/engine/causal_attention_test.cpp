@@ -13,7 +13,7 @@
 namespace {
 
 using namespace reelfolio::engine;
-using reelfolio::testing::same_bits;
+using reelfolio::test::same_bits;
 using text::KvCache;
 using text::KvLayout;
 using text::QueryRun;
@@ -29,8 +29,8 @@ constexpr std::size_t kLayerWindows[] = {0, kWindow};
 /// what stands in it.
 struct FilledCache {
   explicit FilledCache(std::size_t positions, unsigned seed)
-      : keys(reelfolio::testing::normal(positions * kKvHeads * kHeadDim, seed)),
-        values(reelfolio::testing::normal(positions * kKvHeads * kHeadDim, seed + 1)),
+      : keys(reelfolio::test::normal(positions * kKvHeads * kHeadDim, seed)),
+        values(reelfolio::test::normal(positions * kKvHeads * kHeadDim, seed + 1)),
         cache(layout()) {
     cache.reserve(positions);
     for (std::size_t p = 0; p < positions; ++p) {
@@ -54,7 +54,7 @@ struct FilledCache {
 
 MatrixBuffer queries(std::size_t rows, unsigned seed) {
   MatrixBuffer q(rows, kHeads * kHeadDim);
-  const std::vector<float> numbers = reelfolio::testing::normal(rows * kHeads * kHeadDim, seed);
+  const std::vector<float> numbers = reelfolio::test::normal(rows * kHeads * kHeadDim, seed);
   for (std::size_t r = 0; r < rows; ++r) {
     std::copy_n(numbers.begin() + static_cast<std::ptrdiff_t>(r * kHeads * kHeadDim), kHeads * kHeadDim,
                 q.row(r).data());
@@ -123,7 +123,7 @@ TEST_CASE("causal attention: agrees with the definition about and behind the bor
 }
 
 TEST_CASE("causal attention: a row has the same bits for any threads, alone or in a batch") {
-  const reelfolio::testing::RestoreThreads restore;
+  const reelfolio::test::RestoreThreads restore;
   const FilledCache longer(9000, 31);
   const FilledCache shorter(70, 33);
   // Two rows with three spans and more behind them, beside a whole prompt.

@@ -14,9 +14,9 @@
 
 using namespace reelfolio::engine;
 using nlohmann::json;
-using reelfolio::testing::golden_path;
-using reelfolio::testing::golden_tokenizer;
-using reelfolio::testing::read_text;
+using reelfolio::test::golden_path;
+using reelfolio::test::golden_tokenizer;
+using reelfolio::test::read_text;
 
 namespace {
 

@@ -12,11 +12,11 @@
 #include "tests/support/catch.h"
 
 using namespace reelfolio::engine;
-using reelfolio::testing::golden_path;
-using reelfolio::testing::read_text;
-using reelfolio::testing::safetensors_file;
-using reelfolio::testing::TempFolder;
-using reelfolio::testing::TensorSpec;
+using reelfolio::test::golden_path;
+using reelfolio::test::read_text;
+using reelfolio::test::safetensors_file;
+using reelfolio::test::TempFolder;
+using reelfolio::test::TensorSpec;
 
 namespace {
 

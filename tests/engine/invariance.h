@@ -6,7 +6,7 @@
 #include "engine/tensor.h"
 
 /// For tests that results do not depend on threads or company.
-namespace reelfolio::testing {
+namespace reelfolio::test {
 
 /// Puts the number of threads back that there was before.
 struct RestoreThreads {
@@ -18,4 +18,4 @@ inline bool same_bits(engine::ConstVector a, engine::ConstVector b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
-}  // namespace reelfolio::testing
+}  // namespace reelfolio::test

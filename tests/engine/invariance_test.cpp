@@ -17,7 +17,7 @@ namespace {
 
 using namespace reelfolio::engine;
 using reelfolio::test::golden_kits;
-using reelfolio::testing::same_bits;
+using reelfolio::test::same_bits;
 using text::KvCache;
 using text::KvType;
 using text::LogitRows;
@@ -84,7 +84,7 @@ void pass(LoadedKit& kit, std::span<GivenSequence> sequences, std::span<const st
 /// Random company, chunks, order and, between passes, numbers of threads against each sequence alone, in one
 /// piece, on one thread.
 void check_schedules(LoadedKit& kit, RandomBits& random, int trials) {
-  const reelfolio::testing::RestoreThreads restore;
+  const reelfolio::test::RestoreThreads restore;
   for (int trial = 0; trial < trials; ++trial) {
     std::vector<GivenSequence> sequences;
     for (std::size_t count = 2 + random_below(random, 5); count > 0; --count) {

@@ -82,7 +82,7 @@ TEST_CASE("linear: products match sums in double, for odd sizes, strides and buc
 }
 
 TEST_CASE("linear: a row's bits depend neither on threads nor on the rows beside it") {
-  const reelfolio::testing::RestoreThreads restore;
+  const reelfolio::test::RestoreThreads restore;
   for (const auto type : {ops::WeightType::f32, ops::WeightType::bf16}) {
     for (const auto& [out, in] :
          {std::pair<std::size_t, std::size_t>{256, 2560}, {96, 4096}, {640, 256}, {33, 75}}) {

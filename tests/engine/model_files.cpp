@@ -9,7 +9,7 @@
 
 #include "engine/error.h"
 
-namespace reelfolio::testing {
+namespace reelfolio::test {
 
 std::filesystem::path golden_path(std::string_view name) {
   return std::filesystem::path(REELFOLIO_SOURCE_DIR) / "tests" / "golden" / name;
@@ -63,4 +63,4 @@ std::string model_error(const std::function<void()>& action) {
   return "";
 }
 
-}  // namespace reelfolio::testing
+}  // namespace reelfolio::test

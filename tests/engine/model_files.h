@@ -12,7 +12,7 @@
 #include "tests/support/temp_folder.h"
 
 /// Model directories made on the fly, and what went wrong with them.
-namespace reelfolio::testing {
+namespace reelfolio::test {
 
 std::filesystem::path golden_path(std::string_view name);
 /// The tokenizer of the golden tokenizer and chat cases, loaded once.
@@ -36,4 +36,4 @@ std::string safetensors_file(std::string_view header, std::string_view data);
 /// The message of the ModelError that `action` throws; "" if it throws none.
 std::string model_error(const std::function<void()>& action);
 
-}  // namespace reelfolio::testing
+}  // namespace reelfolio::test

@@ -23,7 +23,7 @@
 
 namespace fs = std::filesystem;
 using namespace reelfolio::engine;  // NOLINT: a test of the whole engine
-using reelfolio::testing::TempFolder;
+using reelfolio::test::TempFolder;
 
 namespace {
 
@@ -320,7 +320,7 @@ TEST_CASE("packed model: CRC-32C is the one of RFC 3720, whichever code computes
 }
 
 TEST_CASE("packed model: the audio tower is packed, and read when there is sound to hear") {
-  const fs::path source = reelfolio::testing::golden_path("text/e4b/model");
+  const fs::path source = reelfolio::test::golden_path("text/e4b/model");
   const TempFolder folder;
   const fs::path target = folder.path() / "packed";
   pack_model(source, target, {ops::WeightType::int8}, {}, {});

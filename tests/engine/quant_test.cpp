@@ -16,7 +16,7 @@
 namespace quant = reelfolio::engine::quant;
 namespace kernels = reelfolio::engine::kernels;
 using reelfolio::engine::ConstMatrix;
-using reelfolio::testing::normal;
+using reelfolio::test::normal;
 
 namespace {
 

@@ -13,7 +13,7 @@ namespace quant = reelfolio::engine::quant;
 namespace kernels = reelfolio::engine::kernels;
 namespace ops = reelfolio::engine::ops;
 using reelfolio::engine::Matrix;
-using reelfolio::testing::normal;
+using reelfolio::test::normal;
 
 namespace {
 

@@ -4,7 +4,7 @@
 #include <random>
 #include <vector>
 
-namespace reelfolio::testing {
+namespace reelfolio::test {
 
 /// `count` deviates of the standard normal distribution, the same for the same seed.
 inline std::vector<float> normal(std::size_t count, unsigned seed) {
@@ -15,4 +15,4 @@ inline std::vector<float> normal(std::size_t count, unsigned seed) {
   return values;
 }
 
-}  // namespace reelfolio::testing
+}  // namespace reelfolio::test

@@ -10,9 +10,9 @@
 #include "tests/support/catch.h"
 
 using namespace reelfolio::engine;
-using reelfolio::testing::model_error;
-using reelfolio::testing::safetensors_file;
-using reelfolio::testing::TempFolder;
+using reelfolio::test::model_error;
+using reelfolio::test::safetensors_file;
+using reelfolio::test::TempFolder;
 
 namespace {
 

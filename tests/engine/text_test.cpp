@@ -27,8 +27,8 @@ using namespace reelfolio::engine;
 using reelfolio::test::golden_kits;
 using reelfolio::test::GoldenTensor;
 using reelfolio::test::GoldenTensors;
+using reelfolio::test::same_bits;
 using reelfolio::test::worst_difference;
-using reelfolio::testing::same_bits;
 using text::KvCache;
 using text::LogitRows;
 using text::SequenceStep;
@@ -301,7 +301,7 @@ TEST_CASE("a sequence's logits have the same bits whoever shares the pass") {
 }
 
 TEST_CASE("logits have the same bits for any number of threads") {
-  const reelfolio::testing::RestoreThreads restore;
+  const reelfolio::test::RestoreThreads restore;
   for (const auto& kit : golden_kits("text")) {
     for (const auto type : kAllTypes) {
       Model model(kit, type);

@@ -13,7 +13,7 @@
 #include "tests/support/temp_folder.h"
 
 using namespace reelfolio::engine;  // NOLINT: a test of this header
-using reelfolio::testing::TempFolder;
+using reelfolio::test::TempFolder;
 
 namespace {
 

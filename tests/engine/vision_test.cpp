@@ -33,9 +33,9 @@ using nlohmann::json;
 using reelfolio::test::golden_json;
 using reelfolio::test::NamedTensors;
 using reelfolio::test::read_png;
+using reelfolio::test::TempFolder;
 using reelfolio::test::VisionShape;
 using reelfolio::test::worst_difference;
-using reelfolio::testing::TempFolder;
 namespace fs = std::filesystem;
 
 /// The suggested limit of the reference kit for f32; the largest values are near 70.

@@ -24,7 +24,7 @@ void read_all(const quant::PackedMatrix& matrix) {
 /// A packed file: whatever matrix is found in it lies in it.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   // For the whole run; the system's temporary folder is usually in memory.
-  static const testing::TempFolder folder;
+  static const test::TempFolder folder;
   const auto path = folder / "packed.safetensors";
   std::ofstream(path, std::ios::binary)
       .write(reinterpret_cast<const char*>(data), static_cast<std::streamsize>(size));

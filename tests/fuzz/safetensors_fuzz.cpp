@@ -13,7 +13,7 @@ using namespace reelfolio::engine;
 /// One file of tensors; what opens must be readable to the last byte.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   // For the whole run; the system's temporary folder is usually in memory.
-  static const testing::TempFolder folder;
+  static const test::TempFolder folder;
   const bool is_index = size > 0 && data[0] == '{';
   const auto path = folder / (is_index ? "model.safetensors.index.json" : "model.safetensors");
   std::ofstream(path, std::ios::binary)

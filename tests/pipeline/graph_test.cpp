@@ -316,7 +316,7 @@ TEST_CASE("graph: the fingerprint follows what influences results and nothing el
 }
 
 TEST_CASE("graph: files of parameters start at the graph's folder and enter the fingerprint") {
-  const testing::TempFolder folder;
+  const test::TempFolder folder;
   std::filesystem::create_directory(folder / "schemas");
   const auto write = [&](const char* text) { folder.write("schemas/a.json", text); };
   const auto fingerprint = [&] {

@@ -25,7 +25,7 @@ class Folder {
 
  private:
   fs::path before_;
-  reelfolio::testing::TempFolder folder_;
+  reelfolio::test::TempFolder folder_;
 };
 
 std::vector<std::string> names(const std::vector<fs::path>& arguments, const ListOptions& options = {},

@@ -40,7 +40,7 @@ Graph build_ledger_graph(const std::vector<std::string>& settings = {}) {
   return test::graph_of(kLedgerGraph, settings);
 }
 
-class Runs : public testing::TempFolder {
+class Runs : public test::TempFolder {
  public:
   std::filesystem::path ledger() const { return *this / "out.jsonl.ledger"; }
 };
@@ -363,8 +363,8 @@ TEST_CASE("ledger: looking at it writes nothing, and sees what a killed run has 
 }
 
 TEST_CASE("ledger: a look that cannot copy what a killed run has left leaves no folder behind") {
-  const testing::TempFolder folder;
-  const testing::TempFolder temporary;
+  const test::TempFolder folder;
+  const test::TempFolder temporary;
   folder.write("a.ledger-wal", "a log without its database");
   const char* before = std::getenv("TMPDIR");
   const std::string kept = before == nullptr ? "" : before;

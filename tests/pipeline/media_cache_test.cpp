@@ -95,7 +95,7 @@ TEST_CASE("media codec: pictures and sounds come out as they went in") {
 }
 
 TEST_CASE("media cache: what was kept is there in the next run, what was not kept is not") {
-  const testing::TempFolder folder;
+  const test::TempFolder folder;
   const auto clip = noise_clip(200, 3);
   const auto image = noise_picture(9, 4, 4);
   {
@@ -123,7 +123,7 @@ TEST_CASE("media cache: what was kept is there in the next run, what was not kep
 }
 
 TEST_CASE("media cache: what is damaged is as good as absent") {
-  const testing::TempFolder folder;
+  const test::TempFolder folder;
   MediaCache cache(folder / "media", kRoomy);
   keep_picture(cache, "key", 1);
   const auto file = std::filesystem::directory_iterator(folder / "media")->path();
@@ -143,7 +143,7 @@ TEST_CASE("media cache: what is damaged is as good as absent") {
 }
 
 TEST_CASE("media cache: earlier runs' entries make room, the longest unused first, this run's do not") {
-  const testing::TempFolder folder;
+  const test::TempFolder folder;
   const MediaCache::Options small{.most_bytes = 10'000, .spare_bytes = 0};
   {
     MediaCache cache(folder / "media", small);
@@ -170,7 +170,7 @@ TEST_CASE("media cache: earlier runs' entries make room, the longest unused firs
 }
 
 TEST_CASE("media cache: an entry without room is not kept, nor where the disk would be full") {
-  const testing::TempFolder folder;
+  const test::TempFolder folder;
   for (const MediaCache::Options& options :
        {MediaCache::Options{.most_bytes = 1000, .spare_bytes = 0}, MediaCache::Options{.most_bytes = 0},
         MediaCache::Options{.spare_bytes = std::uint64_t{1} << 60}}) {
@@ -185,7 +185,7 @@ TEST_CASE("media cache: an entry without room is not kept, nor where the disk wo
 }
 
 TEST_CASE("media cache: entries that nothing hangs on, and what a kill left, are removed") {
-  const testing::TempFolder folder;
+  const test::TempFolder folder;
   {
     MediaCache cache(folder / "media", kRoomy);
     for (unsigned i = 0; i < 3; ++i) keep_picture(cache, std::string(1, static_cast<char>('a' + i)), i);

@@ -50,7 +50,7 @@ TEST_CASE("report: everything stands in it and it is written whole") {
   report.summary.stage_costs["caption"] = {1.5, 3, 30, 6};
   report.peak_memory = 4096;
 
-  std::optional<testing::TempFolder> folder(std::in_place);
+  std::optional<test::TempFolder> folder(std::in_place);
   const fs::path path = run_report_path(*folder / "out.jsonl");
   CHECK(path.filename() == "out.jsonl.run.json");
   write_run_report(path, report);

@@ -505,7 +505,7 @@ TEST_CASE("scheduler: answers and decodings that are known are not made again, a
 }
 
 TEST_CASE("scheduler: changed questions are asked about kept pictures without decoding") {
-  const testing::TempFolder folder;
+  const test::TempFolder folder;
   const auto inputs = listed({"video:3:bad1", "pdf:2:big", "image", "video:2:blind1:truncated", "text"});
   const Graph graph = test::graph_of(kGraph, {"limits.decoders=2"});
   const Graph changed = test::graph_of(kGraph, {"limits.decoders=2", "caption.prompt=How many?"});

@@ -84,7 +84,7 @@ TEST_CASE("caption: with a temperature each unit has a seed of its own that repe
 }
 
 TEST_CASE("caption: prompt_file replaces the prompt, and both together are refused") {
-  const reelfolio::testing::TempFolder folder;
+  const reelfolio::test::TempFolder folder;
   folder.write("prompt.txt", "Look at {input.name}\n");
   folder.write("bad.txt", "Look at {input.nme}\n");
   folder.write("latin1.txt", "caf\xE9\n");

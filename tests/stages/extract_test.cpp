@@ -17,7 +17,7 @@ struct SchemaFolder {
       "properties":{"number":{"type":"string"},"total":{"type":["number","null"]}}})");
     context.graph_folder = folder.path();
   }
-  reelfolio::testing::TempFolder folder;
+  reelfolio::test::TempFolder folder;
   StageContext context;
 };
 

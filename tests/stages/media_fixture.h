@@ -18,12 +18,12 @@
 /// What the tests of the media stages share: files that go away, and a stage run on one file.
 namespace reelfolio::stages {
 
-class MediaFolder : public reelfolio::testing::TempFolder {
+class MediaFolder : public reelfolio::test::TempFolder {
  public:
   std::filesystem::path path(const std::string& name) const { return *this / name; }
 };
 
-using reelfolio::testing::read_file;
+using reelfolio::test::read_file;
 
 /// The code of the ItemError that `call` throws; "" if it throws none.
 inline std::string error_code(const std::function<void()>& call) {

@@ -14,8 +14,8 @@
 
 using namespace reelfolio::stages;
 using namespace reelfolio::stages::testing;
-using reelfolio::testing::read_file;
-using reelfolio::testing::TempFolder;
+using reelfolio::test::read_file;
+using reelfolio::test::TempFolder;
 
 namespace {
 

@@ -9,7 +9,7 @@
 #include <string_view>
 #include <system_error>
 
-namespace reelfolio::testing {
+namespace reelfolio::test {
 
 /// A fresh folder under the temporary one, removed with all in it at the end. What fails throws
 /// std::runtime_error.
@@ -48,4 +48,4 @@ inline std::string read_file(const std::filesystem::path& path) {
   return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
 }
 
-}  // namespace reelfolio::testing
+}  // namespace reelfolio::test
