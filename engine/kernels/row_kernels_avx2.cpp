@@ -1,3 +1,5 @@
+#include <immintrin.h>
+
 #define REELFOLIO_KERNEL_TABLE row_kernels_avx2
 #define REELFOLIO_KERNEL_NAME "avx2"
 #define REELFOLIO_TILE 2

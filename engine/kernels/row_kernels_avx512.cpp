@@ -1,3 +1,5 @@
+#include <immintrin.h>
+
 #define REELFOLIO_KERNEL_TABLE row_kernels_avx512
 #define REELFOLIO_KERNEL_NAME "avx512"
 #define REELFOLIO_TILE 4
