@@ -6,8 +6,8 @@
 
 /// Loops over one row that are worth compiling for the processor at hand: the library
 /// as a whole is built for any x86-64. One function table per instruction set; all are
-/// compiled from row_kernels.inc, 16 lanes wide, with the same order of operations, so
-/// tables differ only where one fuses a multiplication with an addition.
+/// compiled from row_kernels.inc with the same order of operations, sums in 16 parts however
+/// wide registers are, so tables differ only where one fuses a multiplication with an addition.
 ///
 /// Pointers need no alignment. `n` may be any size. Unless said otherwise y may be x.
 namespace reelfolio::engine::kernels {
