@@ -26,6 +26,7 @@ inline void store_sums(const LowBitArgs& a, __m256i parts, std::size_t n, std::s
   }
 }
 
+/// M rows of x against one block; the first rows fetch the next block meanwhile.
 template <int Bits, int M>
 void tile(const LowBitArgs& a, std::size_t block, std::size_t first_row) {
   constexpr int kFields = 8 / Bits;
@@ -38,23 +39,33 @@ void tile(const LowBitArgs& a, std::size_t block, std::size_t first_row) {
     for (int m = 0; m < M; ++m) acc[h][m] = _mm256_setzero_si256();
   }
   const std::uint8_t* x = a.x + first_row * a.x_stride;
+  const std::size_t block_bytes = a.groups * kChunks * 64;
   for (std::size_t g = 0; g < a.groups; ++g) {
     const std::uint8_t* multipliers = a.multipliers + (block * a.groups + g) * 4;
     const std::uint8_t* codes = a.codes + (block * a.groups + g) * kChunks * 64;
-    for (int h = 0; h < 2; ++h) {
-      const __m256i table = two_tables(a, multipliers + 2 * h);
-      for (int c = 0; c < kChunks; ++c) {
-        __m256i packed = _mm256_load_si256(reinterpret_cast<const __m256i*>(codes + c * 64 + h * 32));
-        for (int j = 0; j < kFields; ++j) {
-          const __m256i weights = _mm256_shuffle_epi8(table, _mm256_and_si256(packed, nibble));
-          packed = _mm256_srli_epi16(packed, Bits);
-          for (int m = 0; m < M; ++m) {
-            // Flipping the top bit turns byte into byte - 128.
-            const __m256i inputs = _mm256_xor_si256(
-                sign, _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(
-                          x + m * a.x_stride + g * 128 + (c * kFields + j) * 16))));
-            const __m256i pairs =
-                _mm256_maddubs_epi16(_mm256_abs_epi8(inputs), _mm256_sign_epi8(weights, inputs));
+    const __m256i table[2] = {two_tables(a, multipliers), two_tables(a, multipliers + 2)};
+    for (int c = 0; c < kChunks; ++c) {
+      __m256i packed[2];
+      if (first_row == 0) {
+        _mm_prefetch(reinterpret_cast<const char*>(codes + c * 64 + block_bytes), _MM_HINT_T1);
+      }
+      for (int h = 0; h < 2; ++h) {
+        packed[h] = _mm256_load_si256(reinterpret_cast<const __m256i*>(codes + c * 64 + h * 32));
+      }
+      for (int j = 0; j < kFields; ++j) {
+        __m256i weights[2];
+        for (int h = 0; h < 2; ++h) {
+          weights[h] = _mm256_shuffle_epi8(table[h], _mm256_and_si256(packed[h], nibble));
+          packed[h] = _mm256_srli_epi16(packed[h], Bits);
+        }
+        for (int m = 0; m < M; ++m) {
+          // Flipping the top bit turns byte into byte - 128.
+          const __m256i inputs = _mm256_xor_si256(
+              sign, _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(
+                        x + m * a.x_stride + g * 128 + (c * kFields + j) * 16))));
+          const __m256i magnitude = _mm256_abs_epi8(inputs);
+          for (int h = 0; h < 2; ++h) {
+            const __m256i pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(weights[h], inputs));
             acc[h][m] = _mm256_add_epi32(acc[h][m], _mm256_madd_epi16(pairs, ones));
           }
         }
