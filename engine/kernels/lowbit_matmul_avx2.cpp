@@ -26,72 +26,24 @@ inline void store_sums(const LowBitArgs& a, __m256i parts, std::size_t n, std::s
   }
 }
 
-/// M rows of x against one block; the first rows fetch the next block meanwhile.
-template <int Bits, int M>
+/// M rows of x, from first_row on, against B blocks: what is made of the inputs serves all blocks, what is
+/// made of the weights all rows. Weights come from memory: while the first rows meet these blocks, the next B
+/// are fetched.
+template <int Bits, int B, int M>
 void tile(const LowBitArgs& a, std::size_t block, std::size_t first_row) {
   constexpr int kFields = 8 / Bits;
   constexpr int kChunks = 128 / (16 * kFields);
   const __m256i nibble = _mm256_set1_epi8(0x0F);
   const __m256i sign = _mm256_set1_epi8(static_cast<char>(0x80));
   const __m256i ones = _mm256_set1_epi16(1);
-  __m256i acc[2][M];  // rows 0-1 and 2-3 of the block
-  for (int h = 0; h < 2; ++h) {
-    for (int m = 0; m < M; ++m) acc[h][m] = _mm256_setzero_si256();
+  __m256i acc[B][2][M];  // of each block rows 0-1 and 2-3
+  for (int b = 0; b < B; ++b) {
+    for (int m = 0; m < M; ++m) acc[b][0][m] = acc[b][1][m] = _mm256_setzero_si256();
   }
-  const std::uint8_t* x = a.x + first_row * a.x_stride;
-  const std::size_t block_bytes = a.groups * kChunks * 64;
-  for (std::size_t g = 0; g < a.groups; ++g) {
-    const std::uint8_t* multipliers = a.multipliers + (block * a.groups + g) * 4;
-    const std::uint8_t* codes = a.codes + (block * a.groups + g) * kChunks * 64;
-    const __m256i table[2] = {two_tables(a, multipliers), two_tables(a, multipliers + 2)};
-    for (int c = 0; c < kChunks; ++c) {
-      __m256i packed[2];
-      if (first_row == 0) {
-        _mm_prefetch(reinterpret_cast<const char*>(codes + c * 64 + block_bytes), _MM_HINT_T1);
-      }
-      for (int h = 0; h < 2; ++h) {
-        packed[h] = _mm256_load_si256(reinterpret_cast<const __m256i*>(codes + c * 64 + h * 32));
-      }
-      for (int j = 0; j < kFields; ++j) {
-        __m256i weights[2];
-        for (int h = 0; h < 2; ++h) {
-          weights[h] = _mm256_shuffle_epi8(table[h], _mm256_and_si256(packed[h], nibble));
-          packed[h] = _mm256_srli_epi16(packed[h], Bits);
-        }
-        for (int m = 0; m < M; ++m) {
-          // Flipping the top bit turns byte into byte - 128.
-          const __m256i inputs = _mm256_xor_si256(
-              sign, _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(
-                        x + m * a.x_stride + g * 128 + (c * kFields + j) * 16))));
-          const __m256i magnitude = _mm256_abs_epi8(inputs);
-          for (int h = 0; h < 2; ++h) {
-            const __m256i pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(weights[h], inputs));
-            acc[h][m] = _mm256_add_epi32(acc[h][m], _mm256_madd_epi16(pairs, ones));
-          }
-        }
-      }
-    }
-  }
-  for (int h = 0; h < 2; ++h) {
-    for (int m = 0; m < M; ++m) store_sums(a, acc[h][m], block * 4 + 2 * h, first_row + m);
-  }
-}
-
-/// Row `row` of x against B blocks: what is made of the inputs serves them all. Decoding one sequence,
-/// weights come from memory: while these blocks are multiplied, the next B are fetched.
-template <int Bits, int B>
-void one_row(const LowBitArgs& a, std::size_t block, std::size_t row) {
-  constexpr int kFields = 8 / Bits;
-  constexpr int kChunks = 128 / (16 * kFields);
-  const __m256i nibble = _mm256_set1_epi8(0x0F);
-  const __m256i sign = _mm256_set1_epi8(static_cast<char>(0x80));
-  const __m256i ones = _mm256_set1_epi16(1);
-  __m256i acc[B][2];
-  for (int b = 0; b < B; ++b) acc[b][0] = acc[b][1] = _mm256_setzero_si256();
   const std::size_t block_bytes = a.groups * kChunks * 64;
   const std::uint8_t* codes = a.codes + block * block_bytes;
   const std::uint8_t* multipliers = a.multipliers + block * a.groups * 4;
-  const std::uint8_t* x = a.x + row * a.x_stride;
+  const std::uint8_t* x = a.x + first_row * a.x_stride;
   for (std::size_t g = 0; g < a.groups; ++g) {
     __m256i table[B][2];
     for (int b = 0; b < B; ++b) {
@@ -101,42 +53,55 @@ void one_row(const LowBitArgs& a, std::size_t block, std::size_t row) {
       __m256i packed[B][2];
       for (int b = 0; b < B; ++b) {
         const std::uint8_t* chunk = codes + b * block_bytes + c * 64;
-        _mm_prefetch(reinterpret_cast<const char*>(chunk + B * block_bytes), _MM_HINT_T1);
+        if (first_row == 0) {
+          _mm_prefetch(reinterpret_cast<const char*>(chunk + B * block_bytes), _MM_HINT_T1);
+        }
         for (int h = 0; h < 2; ++h) {
           packed[b][h] = _mm256_load_si256(reinterpret_cast<const __m256i*>(chunk + h * 32));
         }
       }
       for (int j = 0; j < kFields; ++j) {
-        const __m256i inputs = _mm256_xor_si256(
-            sign, _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(x))));
-        const __m256i magnitude = _mm256_abs_epi8(inputs);
-        x += 16;
+        __m256i weights[B][2];
         for (int b = 0; b < B; ++b) {
           for (int h = 0; h < 2; ++h) {
-            const __m256i weights = _mm256_shuffle_epi8(table[b][h], _mm256_and_si256(packed[b][h], nibble));
+            weights[b][h] = _mm256_shuffle_epi8(table[b][h], _mm256_and_si256(packed[b][h], nibble));
             packed[b][h] = _mm256_srli_epi16(packed[b][h], Bits);
-            const __m256i pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(weights, inputs));
-            acc[b][h] = _mm256_add_epi32(acc[b][h], _mm256_madd_epi16(pairs, ones));
+          }
+        }
+        for (int m = 0; m < M; ++m) {
+          // Flipping the top bit turns byte into byte - 128.
+          const __m256i inputs = _mm256_xor_si256(
+              sign, _mm256_broadcastsi128_si256(_mm_loadu_si128(
+                        reinterpret_cast<const __m128i*>(x + m * a.x_stride + (c * kFields + j) * 16))));
+          const __m256i magnitude = _mm256_abs_epi8(inputs);
+          for (int b = 0; b < B; ++b) {
+            for (int h = 0; h < 2; ++h) {
+              const __m256i pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(weights[b][h], inputs));
+              acc[b][h][m] = _mm256_add_epi32(acc[b][h][m], _mm256_madd_epi16(pairs, ones));
+            }
           }
         }
       }
     }
     codes += kChunks * 64;
     multipliers += 4;
+    x += 128;
   }
   for (int b = 0; b < B; ++b) {
-    for (int h = 0; h < 2; ++h) store_sums(a, acc[b][h], (block + b) * 4 + 2 * h, row);
+    for (int h = 0; h < 2; ++h) {
+      for (int m = 0; m < M; ++m) store_sums(a, acc[b][h][m], (block + b) * 4 + 2 * h, first_row + m);
+    }
   }
 }
 
 template <int Bits>
 void all_rows(const LowBitArgs& a) {
   std::size_t block = a.first_block;
-  for (; a.rows == 1 && block + 2 <= a.last_block; block += 2) one_row<Bits, 2>(a, block, 0);
+  for (; a.rows == 1 && block + 2 <= a.last_block; block += 2) tile<Bits, 2, 1>(a, block, 0);
   for (; block < a.last_block; ++block) {
     std::size_t row = 0;
-    for (; row + 4 <= a.rows; row += 4) tile<Bits, 4>(a, block, row);
-    for (; row < a.rows; ++row) one_row<Bits, 1>(a, block, row);
+    for (; row + 4 <= a.rows; row += 4) tile<Bits, 1, 4>(a, block, row);
+    for (; row < a.rows; ++row) tile<Bits, 1, 1>(a, block, row);
   }
 }
 
